@@ -1,0 +1,113 @@
+"""Saved models: safetensors files whose metadata hold the configuration and the alphabet."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from autollm.dataset import Alphabet
+from autollm.errors import InputError
+from autollm.models import Config, Model, build, parameters
+
+FORMAT = 1
+KEY = "autollm"  # one key with one JSON object: the order of several would differ from run to run
+
+
+def check_target(path: str) -> None:
+    """Raise InputError if a model cannot be saved at `path`, before the work that is to be saved."""
+    target = Path(path)
+    try:
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            raise InputError(f"cannot save to {path}: it is not a regular file")
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except (OSError, ValueError) as error:
+        raise _cannot_save(path, error) from None
+
+
+def save(path: str, model: Model, config: Config, alphabet: Alphabet) -> None:
+    """Write a model to a temporary file and move it into place. Raises InputError if that fails."""
+    from safetensors.numpy import save as serialise
+
+    about = {"format": FORMAT, "config": asdict(config), "alphabet": alphabet.characters}
+    tensors = {name: param.v for name, param in parameters(model).items()}
+    content = serialise(tensors, {KEY: json.dumps(about, sort_keys=True)})
+    target = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
+        try:
+            with open(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except (OSError, ValueError) as error:
+        raise _cannot_save(path, error) from None
+
+
+def load(path: str) -> tuple[Model, Config, Alphabet]:
+    """Read a model. Raises InputError for a file that is missing, damaged, foreign or too new."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path}: damaged, or not a safetensors file ({error})") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read the model {path}: {reason}") from None
+    if KEY not in metadata:
+        raise InputError(f"{path}: a safetensors file, but not a model saved by autollm")
+    try:
+        about = json.loads(metadata[KEY])
+        if about["format"] > FORMAT:
+            raise InputError(
+                f"{path}: saved in format {about['format']} by a newer autollm; this one reads {FORMAT}"
+            )
+        config = Config(**about["config"])
+        alphabet = Alphabet(about["alphabet"])
+        model = build(config, alphabet.size)
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: its description is damaged ({error!r})") from None
+    _fill(path, model, tensors)
+    return model, config, alphabet
+
+
+def _fill(path: str, model: Model, tensors: dict[str, np.ndarray]) -> None:
+    """Put saved tensors into a model's parameters, checking that they are what it needs."""
+    params = parameters(model)
+    if params.keys() != tensors.keys():
+        raise InputError(f"{path}: has parameters {sorted(tensors)}, the model needs {sorted(params)}")
+    for name, param in params.items():
+        tensor = tensors[name]
+        if tensor.shape != param.v.shape or tensor.dtype != np.float32:
+            raise InputError(
+                f"{path}: {name} is {tensor.dtype} {tensor.shape}, the model needs float32 {param.v.shape}"
+            )
+        if not np.isfinite(tensor).all():
+            raise InputError(f"{path}: {name} holds NaN or infinity")
+        param.v[...] = tensor
+
+
+def _cannot_save(path: str, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return error if isinstance(error, InputError) else InputError(f"cannot save to {path}: {reason}")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

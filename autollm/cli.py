@@ -1,0 +1,157 @@
+"""What the commands share: option types, one-line errors, exit statuses, the `autollm` command."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import NoReturn
+
+from autollm.errors import DivergedError, InputError
+
+INTERRUPTED = 130  # 128 + SIGINT
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+_IMPORTED = time.perf_counter()
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def __init__(self, **settings: str) -> None:
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see --help)")
+
+
+def positive_int(text: str) -> int:
+    """An option that counts something: 1 up to a thousand million."""
+    value = natural(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def natural(text: str) -> int:
+    """An option that counts something, possibly nothing."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 10**9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 0 to 1000000000")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """An option that measures something: finite and above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a finite number above 0")
+    return value
+
+
+class Talker:
+    """Remarks on standard error, and a live line while a person watches."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.watched = not quiet and sys.stderr.isatty()
+        self._start = self._last = time.perf_counter()
+
+    def __call__(self, remark: str) -> None:
+        if not self.quiet:
+            print(remark, file=sys.stderr)
+
+    def progress(self, step: int, loss: float, used: float) -> None:
+        """Show how far training is, ten times a second."""
+        now = time.perf_counter()
+        if step == 0:
+            self._start = now
+        elif now - self._last > 0.1:
+            self._last = now
+            rate = step / (now - self._start)
+            line = f"{used:4.0%}  loss {loss:.3f}  {step:,} steps  {rate:,.0f} steps/s"
+            print(f"\r{line:<60}", end="", file=sys.stderr, flush=True)
+
+    def end_progress(self) -> None:
+        """Wipe the live line."""
+        if self.watched:
+            print(f"\r{'':<60}\r", end="", file=sys.stderr, flush=True)
+
+
+def check_memory(needed: int, options: str) -> None:
+    """Raise InputError if a run needs more memory than the machine has; `options` could be smaller."""
+    try:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return  # not known on this system; a MemoryError will tell
+    if needed > available:
+        raise InputError(
+            f"these sizes need about {needed / 1e9:,.1f} GB of memory, and this machine has "
+            f"{available / 1e9:,.1f} GB: choose smaller {options}"
+        )
+
+
+def seconds_since_start() -> float:
+    """Seconds since this process was started; where the system does not tell, since this import."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])  # starttime, proc(5)
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError):
+        return time.perf_counter() - _IMPORTED
+
+
+def run(command: Callable[[], int]) -> int:
+    """Run a command and return its exit status; expected errors become one line on standard error."""
+    warnings.showwarning = lambda message, *_: print(f"autollm: warning: {message}", file=sys.stderr)
+    try:
+        status = command()
+        sys.stdout.flush()
+    except (InputError, DivergedError, MemoryError) as error:
+        text = str(error) if not isinstance(error, MemoryError) else f"not enough memory: {error}"
+        print(f"autollm: error: {text}", file=sys.stderr)
+        return 1 if isinstance(error, DivergedError) else 2
+    except KeyboardInterrupt:
+        print("autollm: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader has gone (`| head -1`): nobody is left to tell
+        _discard_stdout()
+        return BROKEN_PIPE
+    except OSError as error:  # standard output cannot be written: a full disk
+        print(f"autollm: error: cannot write: {error.strerror}", file=sys.stderr)
+        _discard_stdout()
+        return 2
+    return status
+
+
+def _discard_stdout() -> None:
+    """Give what is still buffered somewhere to go, or the interpreter complains at its end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> int:
+    """The installed command: `autollm train ...`, `autollm sample ...`."""
+    from autollm import sample, train
+
+    commands = {"train": train.main, "sample": sample.main}
+    parser = Parser(prog="autollm", description="A language model that learns to invent words in a second.")
+    parser.add_argument("command", choices=commands, help="train a model, or sample from a saved one")
+
+    def command() -> int:
+        options = parser.parse_args(sys.argv[1:2])
+        return commands[options.command](sys.argv[2:])
+
+    return run(command)

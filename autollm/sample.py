@@ -1,0 +1,116 @@
+"""Dreaming new words from a trained model: `python -m autollm.sample MODEL`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import numpy as np
+
+from autollm import cli
+from autollm.dataset import END, Alphabet
+from autollm.kernels.sampling import choose
+from autollm.models import Model
+
+
+def dream(
+    model: Model,
+    alphabet: Alphabet,
+    context: int,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    temperature: float = 1.0,
+    prefix: str = "",
+    top_k: int = 0,
+    max_letters: int = 64,
+) -> list[str]:
+    """Invent `count` words, all at once, one letter at a time.
+
+    `temperature` > 0 divides the logits (small: the likeliest letters only; large: anything goes).
+    `top_k` > 0 allows only the k likeliest letters. Words begin with `prefix`, have at least one
+    letter, and are cut off at `max_letters`. Raises InputError for a letter not in the alphabet.
+    """
+    start = alphabet.encode(prefix)
+    words = np.full((count, max_letters + 1), END, np.int32)  # a column of END closes every word
+    words[:, : len(start)] = start[:max_letters]
+    contexts = np.full((count, context), END, np.int32)
+    if start:
+        contexts[:, -len(start) :] = start[-context:]
+    chosen = np.empty(count, np.int32)
+    alive = np.ones(count, bool)
+    for place in range(len(start), max_letters):
+        logits = model(contexts).v
+        if place == 0:
+            logits[:, END] = -np.inf
+        choose(logits, rng.random(count), temperature, top_k, chosen)
+        alive &= chosen != END
+        if not alive.any():
+            break
+        words[alive, place] = chosen[alive]
+        contexts[:, :-1] = contexts[:, 1:]
+        contexts[:, -1] = chosen
+    lengths = (words == END).argmax(axis=1)
+    return [alphabet.decode(word[:length]) for word, length in zip(words.tolist(), lengths, strict=True)]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `train` and `sample` share."""
+    parser.add_argument("--prefix", default="", metavar="TEXT", help="how every word begins")
+    parser.add_argument(
+        "--temperature",
+        type=cli.positive_float,
+        default=1.0,
+        metavar="T",
+        help="below 1: likelier words; above 1: stranger ones (default: %(default)s)",
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = cli.Parser(
+        prog="autollm sample",
+        description="Dream more words from a model that `autollm train --save MODEL` has saved.",
+        epilog="example:  autollm sample names.safetensors -n 20 --prefix ma --temperature 0.8",
+    )
+    parser.add_argument("model", metavar="MODEL", help="a saved model")
+    parser.add_argument(
+        "-n", type=cli.positive_int, default=20, metavar="N", help="how many words (default: %(default)s)"
+    )
+    add_options(parser)
+    parser.add_argument(
+        "--top-k",
+        type=cli.natural,
+        default=0,
+        metavar="K",
+        help="choose among the K likeliest letters only; 0: among all (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=cli.natural, default=0, help="(default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    from autollm import checkpoint
+
+    options = build_parser().parse_args(argv)
+    model, config, alphabet = checkpoint.load(options.model)
+    words = dream(
+        model,
+        alphabet,
+        config.context,
+        options.n,
+        np.random.Generator(np.random.PCG64(options.seed)),
+        temperature=options.temperature,
+        prefix=options.prefix,
+        top_k=options.top_k,
+    )
+    if options.json:
+        print(json.dumps({**vars(options), "samples": words}, ensure_ascii=False))
+    else:
+        print("\n".join(words))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,1 @@
+"""Lists of words that come with AutoLLM; README.md says where they are from."""

@@ -1,0 +1,198 @@
+"""The one decorator that every kernel wears, and the errors that kernels raise.
+
+`@kernel("(f4[:, ::1], i4[:, ::1])")` compiles a function with numba on its first call, for the types
+it declares and for no others, and keeps the machine code on disk. So the check that an array is
+float32, C-contiguous and writeable costs nothing: numba's own dispatch does it, at every call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba import config, njit, typeof, types
+from numba.core import sigutils
+
+# Sums may be regrouped and products fused, which vector units need; NaN and infinity stay what they
+# are, because a diverging loss must be seen.
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+
+class KernelReport:
+    """What compiling or loading kernels has cost this process so far."""
+
+    def __init__(self) -> None:
+        self.compiled = 0  # kernels compiled from source
+        self.loaded = 0  # kernels loaded from the cache
+        self.seconds = 0.0  # time spent on both
+
+
+report = KernelReport()
+
+
+class _Formatted(Exception):
+    """An error whose first argument is a template for the rest: compiled code cannot format."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]).format(*self.args[1:])
+
+
+class ShapeError(_Formatted, ValueError):
+    """Two arrays that must agree in size do not."""
+
+
+class IdError(_Formatted, IndexError):
+    """An id points outside the rows it selects from."""
+
+
+def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function with numba on its first call, for `signature` alone.
+
+    A call with other types raises TypeError and names the argument. With NUMBA_DISABLE_JIT=1 the
+    function runs as plain Python, behind the same check of types.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        if config.DISABLE_JIT:
+            return _plain(function, signature)
+        with _numba_cache_in(CACHE_FOLDER):
+            dispatcher = jitted(function, cache=CACHE_FOLDER is not None)
+
+        # numba calls this when no compiled version fits the arguments.
+        def compile_declared(*args: Any) -> Any:
+            _check_types(function, signature, args)
+            return _compile(dispatcher, signature)
+
+        dispatcher._compile_for_args = compile_declared
+        return dispatcher
+
+    return decorate
+
+
+def jitted(function: Callable[..., Any], cache: bool = False) -> Any:
+    """A helper that kernels call: compiled into each of them, typed by what they pass."""
+    return njit(fastmath=FASTMATH, error_model="numpy", cache=cache)(function)
+
+
+def _compile(dispatcher: Any, signature: str) -> Any:
+    """Compile or load `dispatcher` for `signature`, keep the books, return the entry point."""
+    start = time.perf_counter()
+    try:
+        entry_point = dispatcher.compile(signature)
+    except OSError as error:  # compiled, but the cache could not be written: a full disk
+        warnings.warn(f"the compiled kernels were not kept: {error}", stacklevel=4)
+        entry_point = dispatcher.compile(signature)
+    report.seconds += time.perf_counter() - start
+    if dispatcher.stats.cache_hits:
+        report.loaded += 1
+    else:
+        report.compiled += 1
+    return entry_point
+
+
+def _check_types(function: Callable[..., Any], signature: str, args: tuple[Any, ...]) -> None:
+    """Raise TypeError for the first of `args` that is not of the declared type."""
+    declared, _ = sigutils.normalize_signature(signature)
+    names = function.__code__.co_varnames[: len(declared)]
+    if len(args) != len(declared):
+        raise TypeError(f"{function.__name__} takes {', '.join(names)}; got {len(args)} arguments")
+    for name, wanted, value in zip(names, declared, args, strict=True):
+        try:
+            given = typeof(value)
+        except (ValueError, TypeError):
+            given = None
+        if given == wanted or (isinstance(wanted, types.Number) and _fits(given, wanted)):
+            continue
+        raise TypeError(f"{function.__name__}: {name} must be {_describe(wanted)}; got {_tell(value)}")
+
+
+def _fits(given: Any, wanted: Any) -> bool:
+    """Whether a number may be passed where `wanted` is declared without losing anything."""
+    return isinstance(given, types.Number) and types.unliteral(given) in (wanted, types.int64)
+
+
+def _describe(wanted: Any) -> str:
+    if not isinstance(wanted, types.Array):
+        return f"a number of type {wanted}"
+    axes = f"{wanted.ndim} axes" if wanted.ndim > 1 else "1 axis"
+    return f"a C-contiguous, writeable {wanted.dtype} array with {axes}"
+
+
+def _tell(value: Any) -> str:
+    if not hasattr(value, "flags"):
+        return f"{type(value).__name__} {value!r:.60}"
+    flags = value.flags
+    layout = "" if flags.c_contiguous else "a non-contiguous " if not flags.f_contiguous else "a transposed "
+    access = "" if flags.writeable else "a read-only "
+    return f"{layout or access or 'a '}{value.dtype} array of shape {value.shape}"
+
+
+def _plain(function: Callable[..., Any], signature: str) -> Callable[..., Any]:
+    """`function` as plain Python (NUMBA_DISABLE_JIT=1), with the check that dispatch would do."""
+
+    def call(*args: Any) -> Any:
+        _check_types(function, signature, args)
+        return function(*args)
+
+    call.__name__, call.__doc__ = function.__name__, function.__doc__
+    call.py_func = function  # type: ignore[attr-defined]
+    return call
+
+
+# --- the cache -----------------------------------------------------------------------------------
+# numba's key for compiled code knows the function's own file, but neither the helpers it calls from
+# other files nor settings such as NUMBA_BOUNDSCHECK. So the folder is named by a digest of both: an
+# edited helper, or a bounds-checked run, never meets machine code made from something else.
+
+
+def _digest() -> str:
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    settings = (numba.__version__, config.BOUNDSCHECK, config.OPT, config.DEBUG_ARRAY_OPT)
+    content = b"\0".join(source.read_bytes() for source in sources) + repr(settings).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _cache_folder() -> str | None:
+    """The first writable place for compiled kernels; None, with a warning, where there is none."""
+    user = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    if sys.platform == "win32":
+        user = os.environ.get("LOCALAPPDATA") or user
+    in_tree = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__pycache__")
+    places = [config.CACHE_DIR] if config.CACHE_DIR else [in_tree, os.path.join(user, "autollm")]
+    for place in places:
+        folder = os.path.join(place, f"kernels-{_digest()}")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError:
+            continue
+        return folder
+    warnings.warn(
+        f"no writable place for compiled kernels ({' or '.join(places)}): they are compiled anew in "
+        "every process; set NUMBA_CACHE_DIR to a writable folder",
+        stacklevel=2,
+    )
+    return None
+
+
+@contextmanager
+def _numba_cache_in(folder: str | None) -> Iterator[None]:
+    """numba fixes a function's cache folder when it is decorated; put ours there, then restore."""
+    previous = config.CACHE_DIR
+    config.CACHE_DIR = folder or previous
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = previous
+
+
+CACHE_FOLDER = None if config.DISABLE_JIT else _cache_folder()
