@@ -1,42 +1,83 @@
-"""Softmax and cross-entropy in one kernel: the derivative comes with the loss."""
+"""Softmax and cross-entropy in one kernel: the derivative comes with the loss.
+
+logits, surprise and dlogits (B, V) float32, targets (B,) int32.
+"""
 
 import numpy as np
 
-from autollm.kernels.checks import check_equal, check_ids
-from autollm.kernels.jit import kernel
+from autollm.kernels.jit import ShapeError, check_ids, kernel
+from autollm.kernels.simd import (
+    LANES,
+    exp,
+    load,
+    load_first,
+    max_lanes,
+    maximum,
+    splat,
+    store,
+    store_first,
+    sum_lanes,
+)
 
 
 @kernel("(f4[:, ::1], i4[::1], f4[:, ::1])")
-def xent_from_logits_forward(logits, targets, dlogits):
-    """Return the mean loss; dlogits = (softmax(logits) - onehot(targets)) / B; all (B, V)."""
+def xent_from_logits_forward(logits, targets, surprise):
+    """Return the mean of -log softmax(logits[b])[targets[b]] in nats, as float64, and fill
+    surprise = (softmax(logits) - onehot(targets)) / B.
+
+    A row is some full vectors and a last one, of 1 to LANES lanes, which stays in registers.
+    """
     B, V = logits.shape
-    check_equal("xent_from_logits: B of targets and logits", targets.shape[0], B)
-    check_equal("xent_from_logits: B of dlogits and logits", dlogits.shape[0], B)
-    check_equal("xent_from_logits: V of dlogits and logits", dlogits.shape[1], V)
+    if targets.shape[0] != B or surprise.shape[0] != B or surprise.shape[1] != V:
+        raise ShapeError(
+            "xent_from_logits: logits and surprise (B, V), targets (B,) must agree; got ({}, {}), ({}, {}), ({},)",
+            B, V, surprise.shape[0], surprise.shape[1], targets.shape[0],
+        )  # fmt: skip
     check_ids(targets, V)
-    loss = 0.0
+    mean = logits.dtype.type(1.0 / B)
+    full = (V - 1) // LANES * LANES
+    # One log of a product of many sums z instead of a log for each: 1 <= z <= V.
+    loss, product = 0.0, 1.0
     for b in range(B):
-        top = logits[b, 0]
-        for v in range(1, V):
-            top = max(top, logits[b, v])
-        z = np.float32(0)
-        for v in range(V):
-            dlogits[b, v] = np.exp(logits[b, v] - top)
-            z += dlogits[b, v]
-        for v in range(V):
-            dlogits[b, v] /= z * B
-        dlogits[b, targets[b]] -= np.float32(1 / B)
-        loss += np.log(z) + top - logits[b, targets[b]]
-    return loss / B
+        row = b * V
+        end = row + full
+        last = load_first(logits, end, V - full, -np.inf)
+        highest = last
+        for i in range(row, end, LANES):
+            highest = maximum(highest, load(logits, i))
+        peak = max_lanes(highest)
+        last = exp(last - splat(peak))
+        total = last
+        for i in range(row, end, LANES):
+            power = exp(load(logits, i) - splat(peak))
+            total = total + power
+            store(power, surprise, i)
+        z = sum_lanes(total)
+        scale = splat(mean / z)
+        for i in range(row, end, LANES):
+            store(load(surprise, i) * scale, surprise, i)
+        store_first(last * scale, surprise, end, V - full)
+        loss += np.float64(peak)
+        product *= np.float64(z)
+        if not product < 1e200:  # also when it is NaN
+            loss += np.log(product)
+            product = 1.0
+    for b in range(B):
+        loss -= np.float64(logits[b, targets[b]])
+        surprise[b, targets[b]] -= mean
+    return (loss + np.log(product)) / B
 
 
 @kernel("(f4[:, ::1], f8, f4[:, ::1])")
 def xent_from_logits_backward(surprise, g, dlogits):
-    """dlogits += g * surprise, both (B, V)."""
+    """dlogits += g * surprise"""
     B, V = surprise.shape
-    check_equal("xent_from_logits: B of dlogits and logits", dlogits.shape[0], B)
-    check_equal("xent_from_logits: V of dlogits and logits", dlogits.shape[1], V)
-    scale = np.float32(g)
+    if dlogits.shape != surprise.shape:
+        raise ShapeError(
+            "xent_from_logits: surprise and dlogits (B, V) must agree; got ({}, {}), ({}, {})",
+            B, V, dlogits.shape[0], dlogits.shape[1],
+        )  # fmt: skip
+    scale = surprise.dtype.type(g)
     for b in range(B):
         for v in range(V):
             dlogits[b, v] += scale * surprise[b, v]

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from autollm.kernels.checks import check_equal
-from autollm.kernels.jit import kernel
+from autollm.kernels.jit import ShapeError, kernel
 
 
 @kernel("(i4[:, ::1], i4[::1], u4[::1], i4[:, :, ::1], i4[:, ::1])")
@@ -15,11 +14,18 @@ def draw_batches(contexts, targets, bits, batch_contexts, batch_targets):
     "Fast Random Integer Generation in an Interval", 2019), a bias of N / 2^32 at most.
     """
     (N, K), (n, B) = contexts.shape, batch_targets.shape
-    check_equal("draw_batches: N of contexts and targets", targets.shape[0], N)
-    check_equal("draw_batches: number of random bits", bits.shape[0], n * B)
-    check_equal("draw_batches: number of batches", batch_contexts.shape[0], n)
-    check_equal("draw_batches: B of contexts and targets", batch_contexts.shape[1], B)
-    check_equal("draw_batches: K of contexts", batch_contexts.shape[2], K)
+    # fmt: off
+    if (
+        targets.shape[0] != N or bits.shape[0] != n * B
+        or batch_contexts.shape[0] != n or batch_contexts.shape[1] != B or batch_contexts.shape[2] != K
+    ):
+        raise ShapeError(
+            "draw_batches: contexts (N, K), targets (N,), bits (n * B,), batch_contexts (n, B, K), "
+            "batch_targets (n, B) must agree; got ({}, {}), ({},), ({},), ({}, {}, {}), ({}, {})",
+            N, K, targets.shape[0], bits.shape[0],
+            batch_contexts.shape[0], batch_contexts.shape[1], batch_contexts.shape[2], n, B,
+        )
+    # fmt: on
     for i in range(n):
         for b in range(B):
             row = (np.int64(bits[i * B + b]) * N) >> 32

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba import config, njit, typeof, types
 from numba.core import sigutils
+from numba.extending import register_jitable
 
 # Sums may be regrouped and products fused, which vector units need; NaN and infinity stay what they
 # are, because a diverging loss must be seen.
-FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+OPTIONS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
 
 
 class KernelReport:
@@ -65,7 +67,7 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
         if config.DISABLE_JIT:
             return _plain(function, signature)
         with _numba_cache_in(CACHE_FOLDER):
-            dispatcher = jitted(function, cache=CACHE_FOLDER is not None)
+            dispatcher = njit(cache=CACHE_FOLDER is not None, **OPTIONS)(function)
 
         # numba calls this when no compiled version fits the arguments.
         def compile_declared(*args: Any) -> Any:
@@ -78,9 +80,21 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-def jitted(function: Callable[..., Any], cache: bool = False) -> Any:
-    """A helper that kernels call: compiled into each of them, typed by what they pass."""
-    return njit(fastmath=FASTMATH, error_model="numpy", cache=cache)(function)
+def helper(function: Callable[..., Any]) -> Any:
+    """A function that kernels call: compiled into each of them; called from Python, it is Python."""
+    return register_jitable(**OPTIONS)(function)
+
+
+@helper
+def check_ids(ids, limit):
+    """Raise IdError unless every id of a flat int32 array is in 0..limit-1."""
+    top = np.uint32(0)
+    for i in range(ids.size):
+        top = max(top, np.uint32(ids[i]))  # a negative id, read as unsigned, is huge
+    if top >= limit:
+        for i in range(ids.size):
+            if ids[i] < 0 or ids[i] >= limit:
+                raise IdError("id {} at position {} is outside 0..{}", ids[i], i, limit - 1)
 
 
 def _compile(dispatcher: Any, signature: str) -> Any:

@@ -1,38 +1,61 @@
-"""The matrix product of the model's last layer, and its transposes."""
+"""The matrix product of a layer, and its transposes.
 
-from autollm.kernels.checks import check_equal
-from autollm.kernels.jit import kernel
+All three products of a training step are one loop nest over tiles that stay in registers (simd.py).
+"""
+
+import numpy as np
+
+from autollm.kernels.jit import ShapeError, helper, kernel
+from autollm.kernels.simd import LANES, ROWS, load_first, tile_add_outer, tile_load, tile_store, tile_zero
+
+
+@helper
+def product(a, row_step, step, x, columns, out, add):
+    """out = A @ x[:, :columns], or += if `add`: A (M, n), x (n, at least columns), out (M, columns).
+
+    Element (m, j) of A is at place m * row_step + j * step of `a`, so A may be `a` or its transpose.
+    """
+    rows, depth, pitch = out.shape[0], x.shape[0], x.shape[1]
+    for column in range(0, columns, LANES):
+        width = columns - column
+        for row in range(0, rows, ROWS):
+            height = rows - row
+            corner = row * columns + column
+            if add:
+                tile = tile_load(out, corner, columns, height, width)
+            else:
+                tile = tile_zero()
+            for j in range(depth):
+                x_row = load_first(x, j * pitch + column, width, 0.0)
+                tile = tile_add_outer(tile, a, row * row_step + j * step, row_step, height, x_row)
+            tile_store(tile, out, corner, columns, height, width)
 
 
 @kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
 def matmul_wh_forward(w, h, out):
-    """out = h @ w.T: w (V, D), h (B, D), out (B, V)."""
-    (B, D), V = h.shape, w.shape[0]
-    check_equal("matmul_wh: D of w and h", w.shape[1], D)
-    check_equal("matmul_wh: B of h and out", out.shape[0], B)
-    check_equal("matmul_wh: V of w and out", out.shape[1], V)
-    for b in range(B):
-        for v in range(V):
-            total = h[b, 0] * w[v, 0]
-            for d in range(1, D):
-                total += h[b, d] * w[v, d]
-            out[b, v] = total
+    """out = h @ w.T: w (V, D), h (B, D), out (B, V)"""
+    (V, D), B = w.shape, h.shape[0]
+    if h.shape[1] != D or out.shape[0] != B or out.shape[1] != V:
+        raise ShapeError(
+            "matmul_wh: w (V, D), h (B, D), out (B, V) must agree; got ({}, {}), ({}, {}), ({}, {})",
+            V, D, B, h.shape[1], out.shape[0], out.shape[1],
+        )  # fmt: skip
+    transposed = np.empty((D, V), w.dtype)
+    for v in range(V):
+        for d in range(D):
+            transposed[d, v] = w[v, d]
+    product(h, D, 1, transposed, V, out, False)
 
 
 @kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
 def matmul_wh_backward(w, h, g, dw, dh):
-    """dw += g.T @ h, dh += g @ w: w and dw (V, D), h and dh (B, D), g (B, V)."""
-    (B, D), V = h.shape, w.shape[0]
-    check_equal("matmul_wh: D of w and h", w.shape[1], D)
-    check_equal("matmul_wh: B of h and g", g.shape[0], B)
-    check_equal("matmul_wh: V of w and g", g.shape[1], V)
-    check_equal("matmul_wh: V of w and dw", dw.shape[0], V)
-    check_equal("matmul_wh: D of w and dw", dw.shape[1], D)
-    check_equal("matmul_wh: B of h and dh", dh.shape[0], B)
-    check_equal("matmul_wh: D of h and dh", dh.shape[1], D)
-    for b in range(B):
-        for v in range(V):
-            weight = g[b, v]
-            for d in range(D):
-                dw[v, d] += weight * h[b, d]
-                dh[b, d] += weight * w[v, d]
+    """dw += g.T @ h; dh += g @ w: w and dw (V, D), h and dh (B, D), g (B, V)"""
+    (V, D), B = w.shape, h.shape[0]
+    if h.shape[1] != D or g.shape[0] != B or g.shape[1] != V or dw.shape != w.shape or dh.shape != h.shape:
+        raise ShapeError(
+            "matmul_wh: w and dw (V, D), h and dh (B, D), g (B, V) must agree; "
+            "got ({}, {}), ({}, {}), ({}, {}), ({}, {}), ({}, {})",
+            V, D, dw.shape[0], dw.shape[1], B, h.shape[1], dh.shape[0], dh.shape[1], g.shape[0], g.shape[1],
+        )  # fmt: skip
+    product(g, 1, V, h, D, dw, True)
+    product(g, V, 1, w, D, dh, True)

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from autollm.kernels.checks import check_equal
-from autollm.kernels.jit import kernel
+from autollm.kernels.jit import ShapeError, kernel
 
 
 @kernel("(f4[:, ::1], f8[::1], f8, i8, i4[::1])")
@@ -14,8 +13,11 @@ def choose(logits, uniforms, temperature, top_k, chosen):
     running sum of the weights passes uniforms[b] times their total.
     """
     B, V = logits.shape
-    check_equal("choose: B of uniforms and logits", uniforms.shape[0], B)
-    check_equal("choose: B of chosen and logits", chosen.shape[0], B)
+    if uniforms.shape[0] != B or chosen.shape[0] != B:
+        raise ShapeError(
+            "choose: logits (B, V), uniforms (B,), chosen (B,) must agree; got ({}, {}), ({},), ({},)",
+            B, V, uniforms.shape[0], chosen.shape[0],
+        )  # fmt: skip
     weights = np.empty(V)
     for b in range(B):
         top = logits[b].max()

@@ -1,0 +1,258 @@
+"""Every test here runs for every row of the table."""
+
+from __future__ import annotations
+
+import inspect
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from table import ROWS, Case, Probe, letters
+
+from autollm import node, primitives
+from autollm.node import Node
+
+each_row = pytest.mark.parametrize("name", ROWS)
+sizes_up_to_70 = st.one_of(st.integers(1, 9), st.integers(10, 70))
+
+
+def draw_case(data, name, size=sizes_up_to_70, dtype=np.float32):
+    row = ROWS[name]
+    sizes = {letter: data.draw(size, label=letter) for letter in letters(row)}
+    return Case.draw(row, sizes, data.draw(st.integers(0, 2**32), label="seed"), dtype)
+
+
+def upstream(shape, seed, dtype=np.float32):
+    """A random upstream sensitivity: an array of that shape, or a float for a scalar output."""
+    if shape == ():
+        return 0.7
+    return np.random.default_rng(seed + 1).standard_normal(shape).astype(dtype)
+
+
+def kernels_of(module):
+    return {name: value for name, value in vars(module).items() if hasattr(value, "py_func")}
+
+
+def as_plain_python(dtype):
+    """Run primitives through their kernels' Python source, in arrays of `dtype`."""
+    plain = {name: kernel.py_func for name, kernel in kernels_of(primitives).items()}
+    stack = mock.patch.multiple(primitives, **plain, empty=lambda *shape: np.full(shape, np.nan, dtype))
+    zeros = mock.patch.object(Node, "bucket", lambda self: np.zeros(self.v.shape, dtype))
+    return stack, zeros
+
+
+def test_every_public_primitive_has_a_row():
+    public = {
+        name
+        for name, value in vars(primitives).items()
+        if inspect.isfunction(value) and value.__module__ == primitives.__name__ and not name.startswith("_")
+    }
+    assert public - {"empty"} == set(ROWS)
+
+
+@each_row
+@given(data=st.data())
+def test_value_is_numpys(name, data):
+    case = draw_case(data, name)
+    value, _ = case.run()
+    np.testing.assert_allclose(value, case.expected(), rtol=2e-5, atol=2e-5)
+
+
+@each_row
+@given(data=st.data())
+def test_backward_is_the_adjoint_of_the_derivative(name, data):
+    """<u, J x> by central difference equals <back(u), x>, in float64, for random directions x and u."""
+    case = draw_case(data, name, st.integers(1, 5), np.float64)
+    shape = case.expected().shape
+    u = upstream(shape, 0, np.float64)
+    rng = np.random.default_rng(3)
+    directions = {key: rng.standard_normal(value.shape) for key, value in case.floats.items()}
+    step = 1e-5
+
+    def moved(sign):
+        floats = {key: value + sign * step * directions[key] for key, value in case.floats.items()}
+        return np.asarray(Case(case.row, floats, case.ids).run(wrap=Probe)[0])
+
+    kernels, zeros = as_plain_python(np.float64)
+    with kernels, zeros:
+        _, grads = case.run(u, wrap=Probe)
+        slope = np.sum(u * (moved(+1) - moved(-1))) / (2 * step)
+    blame = sum(np.sum(g * x) for g, x in zip(grads, directions.values(), strict=True))
+    assert blame == pytest.approx(slope, rel=1e-6, abs=1e-7)
+
+
+@each_row
+@given(data=st.data())
+@settings(max_examples=25)
+def test_compiled_is_plain_python(name, data):
+    case = draw_case(data, name, st.integers(1, 12))
+    u = upstream(case.expected().shape, 0)
+    compiled = case.run(u, wrap=Probe)
+    kernels, zeros = as_plain_python(np.float32)
+    with kernels, zeros:
+        plain = case.run(u, wrap=Probe)
+    np.testing.assert_allclose(compiled[0], plain[0], rtol=1e-5, atol=1e-5)
+    for a, b in zip(compiled[1], plain[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@each_row
+@given(data=st.data())
+@settings(max_examples=25)
+def test_inputs_stay_and_outputs_are_new(name, data):
+    case = draw_case(data, name)
+    before = {key: value.copy() for key, value in (case.floats | case.ids).items()}
+    u = upstream(case.expected().shape, 0)
+    kept = np.array(u)
+    value, grads = case.run(u, wrap=Probe)
+    for key, array in (case.floats | case.ids).items():
+        np.testing.assert_array_equal(array, before[key])
+    np.testing.assert_array_equal(u, kept)
+    given_arrays = [*case.floats.values(), *case.ids.values(), *([u] if np.ndim(u) else [])]
+    for made in [value, *grads]:
+        assert not any(np.may_share_memory(made, array) for array in given_arrays if np.ndim(made))
+
+
+@each_row
+@given(data=st.data())
+@settings(max_examples=10)
+def test_backward_runs_exactly_once_and_back_may_be_called_again(name, data):
+    case = draw_case(data, name, st.integers(1, 9))
+    counters = {
+        key: mock.Mock(side_effect=kernel)
+        for key, kernel in kernels_of(primitives).items()
+        if key.endswith("_backward")
+    }
+    inputs = [Probe(value) for value in case.floats.values()]
+    with mock.patch.multiple(primitives, **counters):
+        out = case.row.call(*inputs, *case.ids.values())
+        u = upstream(np.shape(out.v), 0)
+        out.back(u)
+        assert sum(counter.call_count for counter in counters.values()) == 1
+        assert [x.calls for x in inputs] == [1] * len(inputs)
+        once = [x.grad for x in inputs]
+        out.back(u)
+    for first, x in zip(once, inputs, strict=True):
+        np.testing.assert_array_equal(first, x.grad)
+
+
+@each_row
+def test_a_param_adds_up_what_it_gets(name):
+    case = Case.draw(ROWS[name], dict.fromkeys("BDHKTV", 5), 0)
+    u = upstream(case.expected().shape, 0)
+    _, as_node = case.run(u, wrap=Probe)
+    inputs = [node.Param(value) for value in case.floats.values()]
+    for _ in range(2):
+        case.row.call(*inputs, *case.ids.values()).back(u)
+    for param, grad in zip(inputs, as_node, strict=True):
+        np.testing.assert_allclose(param.grad, 2 * grad, rtol=1e-5, atol=1e-6)
+
+
+@each_row
+@given(data=st.data())
+@settings(max_examples=25)
+def test_nothing_outside_an_array_is_touched(name, data):
+    """Outputs and buckets are cut from the middle of larger arrays, whose margins must not change."""
+    guard, sentinel, made = 64, np.float32(123.25), []
+
+    def guarded(*shape):
+        size = int(np.prod(shape))
+        whole = np.full(size + 2 * guard, sentinel, np.float32)
+        made.append((whole, size))
+        return whole[guard : guard + size].reshape(shape)
+
+    def bucket(self):
+        zeros = guarded(*self.v.shape)
+        zeros[...] = 0
+        return zeros
+
+    case = draw_case(data, name)
+    with mock.patch.object(primitives, "empty", guarded), mock.patch.object(Node, "bucket", bucket):
+        case.run(upstream(case.expected().shape, 0), wrap=Probe)
+    for whole, size in made:
+        assert (whole[:guard] == sentinel).all()
+        assert (whole[guard + size :] == sentinel).all()
+
+
+# --- what a caller can do wrong --------------------------------------------------------------------
+
+SIZES = dict.fromkeys("BDHKTV", 6)
+
+
+def call_with(name, **changes):
+    case = Case.draw(ROWS[name], SIZES, 0)
+    given = {key: changes.get(key, value) for key, value in (case.floats | case.ids).items()}
+    inputs = [Probe(given[key]) for key in case.floats]
+    out = case.row.call(*inputs, *(given[key] for key in case.ids))
+    return out.v
+
+
+each_input = pytest.mark.parametrize(
+    ("name", "key"), [(name, key) for name, row in ROWS.items() for key in (*row.floats, *row.ids)]
+)
+each_ids = pytest.mark.parametrize(("name", "key"), [(name, key) for name, row in ROWS.items() for key in row.ids])
+
+
+def input_of(name, key):
+    case = Case.draw(ROWS[name], SIZES, 0)
+    return (case.floats | case.ids)[key]
+
+
+@each_input
+def test_a_wrong_dtype_is_refused(name, key):
+    with pytest.raises(TypeError, match="must be a C-contiguous, writeable (float32|int32) array"):
+        call_with(name, **{key: input_of(name, key).astype(np.float64)})
+
+
+@each_input
+def test_a_wrong_number_of_axes_is_refused(name, key):
+    with pytest.raises((TypeError, ValueError), match=r"ax[ei]s|array"):
+        call_with(name, **{key: input_of(name, key)[None]})
+
+
+@each_input
+def test_a_strided_array_is_refused(name, key):
+    with pytest.raises(TypeError, match="non-contiguous|transposed"):
+        call_with(name, **{key: np.repeat(input_of(name, key), 2, axis=-1)[..., ::2]})
+
+
+@each_ids
+@pytest.mark.parametrize("bad", [-1, 6, 2**31 - 1, -(2**31)])
+def test_an_id_out_of_range_is_refused(name, key, bad):
+    ids = input_of(name, key)
+    ids.flat[-1] = bad
+    with pytest.raises(IndexError, match=rf"{bad} .* outside 0\.\.5"):
+        call_with(name, **{key: ids})
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "axis"),
+    [
+        (name, key, axis)
+        for name, row in ROWS.items()
+        for key, axes in (row.floats | {key: axes for key, (axes, _) in row.ids.items()}).items()
+        for axis, letter in enumerate(axes)
+        if sum(letter in other for other in [*row.floats.values(), *(a for a, _ in row.ids.values())]) > 1
+    ],
+)
+def test_sizes_that_do_not_agree_are_refused(name, key, axis):
+    array = input_of(name, key)
+    longer = np.concatenate([array, array.take([0], axis)], axis)
+    with pytest.raises(ValueError, match="6"):
+        call_with(name, **{key: longer})
+
+
+@each_ids
+def test_ids_changed_after_the_forward_pass_cannot_harm(name, key):
+    """Backward checks again: arrays may have been changed in between."""
+    case = Case.draw(ROWS[name], SIZES, 0)
+    out = case.row.call(*map(node.Param, case.floats.values()), *case.ids.values())
+    u = upstream(np.shape(out.v), 0)
+    case.ids[key].flat[-1] = 1_000_000
+    if name == "xent_from_logits":
+        out.back(u)  # needs no targets any more: forward saved the derivative
+    else:
+        with pytest.raises(IndexError, match="1000000"):
+            out.back(u)
