@@ -48,6 +48,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
+float32 = np.dtype(np.float32)  # the object: naming the type instead costs 0.05 us at every allocation
 
 
 def _nobody(g: Any) -> None:
@@ -69,7 +70,7 @@ class Node:
 
     def bucket(self) -> Array:
         """Where a primitive gathers this Node's share: zeros of v's shape, to be passed to `back`."""
-        return np.zeros(self.v.shape, np.float32)
+        return np.zeros(self.v.shape, float32)
 
 
 class Param:

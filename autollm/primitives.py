@@ -5,7 +5,7 @@ Node whose `back` runs its backward kernel, which *adds* each input's share to t
 and then hands every input its bucket:
 
     def brick(x):
-        out = empty(x.v.shape)
+        out = np.empty(x.v.shape, float32)
         brick_forward(x.v, out)
 
         def back(g):
@@ -38,15 +38,10 @@ from autollm.kernels.embedding import (
     sum_over_k_forward,
 )
 from autollm.kernels.matmul import matmul_wh_backward, matmul_wh_forward
-from autollm.node import Array, Node, Param
+from autollm.node import Array, Node, Param, float32
 
 Ids = npt.NDArray[np.int32]
 Input = Node | Param
-
-
-def empty(*shape: int) -> Array:
-    """A float32 array to be filled by a forward kernel."""
-    return np.empty(shape, np.float32)
 
 
 # --- linear: the derivative is the map's own transpose, so nothing has to be saved ----------------
@@ -69,7 +64,7 @@ class GatheredRows(Node):
     def v(self) -> Array:  # type: ignore[override]
         """The rows, (B, K, D)."""
         if self._rows is None:
-            self._rows = empty(*self.ids.shape, self.table.v.shape[1])
+            self._rows = np.empty((*self.ids.shape, self.table.v.shape[1]), float32)
             gather_rows_forward(self.table.v, self.ids, self._rows)
         return self._rows
 
@@ -97,7 +92,7 @@ def sum_over_k(x: Node) -> Node:
     """
     if type(x) is GatheredRows:
         return embedding_bag(x.table, x.ids)
-    out = empty(len(x.v), x.v.shape[-1])
+    out = np.empty((len(x.v), x.v.shape[-1]), float32)
     sum_over_k_forward(x.v, out)
 
     def back(g: Array) -> None:
@@ -113,7 +108,7 @@ def embedding_bag(table: Input, ids: Ids) -> Node:
 
     Raises IndexError for an id outside 0..V-1.
     """
-    out = empty(len(ids), table.v.shape[-1])
+    out = np.empty((len(ids), table.v.shape[-1]), float32)
     embedding_bag_forward(table.v, ids, out)
 
     def back(g: Array) -> None:
@@ -130,7 +125,7 @@ def matmul_wh(w: Input, h: Input) -> Node:
     ELI5: "score every possible next letter". Linear in each of its inputs, so each one's share is
     the other, transposed: dw = g.T @ h, dh = g @ w.
     """
-    out = empty(len(h.v), len(w.v))
+    out = np.empty((len(h.v), len(w.v)), float32)
     matmul_wh_forward(w.v, h.v, out)
 
     def back(g: Array) -> None:
@@ -152,10 +147,13 @@ def xent_from_logits(logits: Input, targets: Ids) -> Node:
     and its derivative is (softmax(logits) - onehot(targets)) / B (Bishop 2006, eq. 4.109), which the
     forward pass saves. Raises IndexError for a target outside 0..V-1.
     """
-    surprise = empty(*logits.v.shape)
+    surprise = np.empty(logits.v.shape, float32)
     loss = xent_from_logits_forward(logits.v, targets, surprise)
 
     def back(g: Any = 1.0) -> None:
+        if g == 1.0 and isinstance(logits, Node):
+            logits.back(surprise)  # nothing to scale and nothing to add to
+            return
         dlogits = logits.bucket()
         xent_from_logits_backward(surprise, g, dlogits)
         logits.back(dlogits)

@@ -47,11 +47,6 @@ class Run:
     interrupted: bool
 
 
-def rate_at(peak: float, used: float) -> float:
-    """The learning rate when a fraction `used` of the budget is gone: down from `peak` to 0."""
-    return peak * max(1.0 - used, 0.0)
-
-
 def train(
     model: Model,
     examples: Examples,
@@ -77,7 +72,7 @@ def train(
             for contexts, targets in next(blocks):
                 loss = xent_from_logits(model(contexts), targets)
                 loss.back(1.0)
-                optimiser.step(rate_at(lr, used))
+                optimiser.step(lr * (1.0 - used))
                 step += 1
                 used = meter(step)
                 if used >= 1.0:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import ExitStack
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -12,7 +14,6 @@ from hypothesis import strategies as st
 from table import ROWS, Case, Probe, letters
 
 from autollm import node, primitives
-from autollm.node import Node
 
 each_row = pytest.mark.parametrize("name", ROWS)
 sizes_up_to_70 = st.one_of(st.integers(1, 9), st.integers(10, 70))
@@ -38,9 +39,10 @@ def kernels_of(module):
 def as_plain_python(dtype):
     """Run primitives through their kernels' Python source, in arrays of `dtype`."""
     plain = {name: kernel.py_func for name, kernel in kernels_of(primitives).items()}
-    stack = mock.patch.multiple(primitives, **plain, empty=lambda *shape: np.full(shape, np.nan, dtype))
-    zeros = mock.patch.object(Node, "bucket", lambda self: np.zeros(self.v.shape, dtype))
-    return stack, zeros
+    stack = ExitStack()
+    stack.enter_context(mock.patch.multiple(primitives, **plain, float32=np.dtype(dtype)))
+    stack.enter_context(mock.patch.object(node, "float32", np.dtype(dtype)))
+    return stack
 
 
 def test_every_public_primitive_has_a_row():
@@ -49,7 +51,7 @@ def test_every_public_primitive_has_a_row():
         for name, value in vars(primitives).items()
         if inspect.isfunction(value) and value.__module__ == primitives.__name__ and not name.startswith("_")
     }
-    assert public - {"empty"} == set(ROWS)
+    assert public == set(ROWS)
 
 
 @each_row
@@ -75,8 +77,7 @@ def test_backward_is_the_adjoint_of_the_derivative(name, data):
         floats = {key: value + sign * step * directions[key] for key, value in case.floats.items()}
         return np.asarray(Case(case.row, floats, case.ids).run(wrap=Probe)[0])
 
-    kernels, zeros = as_plain_python(np.float64)
-    with kernels, zeros:
+    with as_plain_python(np.float64):
         _, grads = case.run(u, wrap=Probe)
         slope = np.sum(u * (moved(+1) - moved(-1))) / (2 * step)
     blame = sum(np.sum(g * x) for g, x in zip(grads, directions.values(), strict=True))
@@ -90,8 +91,7 @@ def test_compiled_is_plain_python(name, data):
     case = draw_case(data, name, st.integers(1, 12))
     u = upstream(case.expected().shape, 0)
     compiled = case.run(u, wrap=Probe)
-    kernels, zeros = as_plain_python(np.float32)
-    with kernels, zeros:
+    with as_plain_python(np.float32):
         plain = case.run(u, wrap=Probe)
     np.testing.assert_allclose(compiled[0], plain[0], rtol=1e-5, atol=1e-5)
     for a, b in zip(compiled[1], plain[1], strict=True):
@@ -157,19 +157,20 @@ def test_nothing_outside_an_array_is_touched(name, data):
     """Outputs and buckets are cut from the middle of larger arrays, whose margins must not change."""
     guard, sentinel, made = 64, np.float32(123.25), []
 
-    def guarded(*shape):
+    def guarded(shape, dtype):
         size = int(np.prod(shape))
-        whole = np.full(size + 2 * guard, sentinel, np.float32)
+        whole = np.full(size + 2 * guard, sentinel, dtype)
         made.append((whole, size))
         return whole[guard : guard + size].reshape(shape)
 
-    def bucket(self):
-        zeros = guarded(*self.v.shape)
-        zeros[...] = 0
-        return zeros
+    def guarded_zeros(shape, dtype):
+        array = guarded(shape, dtype)
+        array[...] = 0
+        return array
 
     case = draw_case(data, name)
-    with mock.patch.object(primitives, "empty", guarded), mock.patch.object(Node, "bucket", bucket):
+    guarding = SimpleNamespace(**(vars(np) | {"empty": guarded, "zeros": guarded_zeros}))
+    with mock.patch.object(primitives, "np", guarding), mock.patch.object(node, "np", guarding):
         case.run(upstream(case.expected().shape, 0), wrap=Probe)
     for whole, size in made:
         assert (whole[:guard] == sentinel).all()

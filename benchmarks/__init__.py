@@ -1,0 +1,10 @@
+"""The benchmark suite, and the comparison of its results.
+
+    pytest --benchmark                                  about two minutes; leaves one file in results/
+    python -m benchmarks.compare A.json B.json          which is faster, by how much, and why
+
+Reading order: `workloads.py` (what is measured), the `test_*.py` files (one per kind of
+measurement), `plugin.py` (how rounds are spread over the run and saved), `compare.py`.
+
+To measure another model, add a row to `workloads.WORKLOADS`.
+"""

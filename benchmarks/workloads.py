@@ -1,0 +1,89 @@
+"""What is measured: the workloads, the saved state every round starts from, the golden losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from autollm.dataset import Alphabet, Examples, make_examples, read_words
+from autollm.models import Bag, Config, Model, ReorderedBag, build, parameters
+from autollm.train import Budget, mean_loss, train
+
+RATE = 0.5  # learning rate of the golden steps and of the bursts
+GOLDEN_STEPS = 20
+GOLDEN_TOLERANCE = 1e-3  # relative; machines differ in how they round, so not to the last bit
+
+WORDS = read_words("names").distinct
+ALPHABET = Alphabet.of(WORDS)
+
+
+def reordered(config: Config, vocabulary: int) -> Model:
+    """The bag with its products in the cheaper order."""
+    return ReorderedBag(vocabulary, config.dim, np.random.default_rng(0))
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model, its sizes, and the mean loss that it must have after the golden steps."""
+
+    batch: int
+    config: Config
+    golden: float
+    make: Callable[[Config, int], Model] = build
+
+
+# The columns of a name: batch B x context K x embedding D. For another model, add a row here.
+WORKLOADS = {
+    "64x3x32": Workload(64, Config(context=3, dim=32), 0.0),
+    "256x8x64": Workload(256, Config(context=8, dim=64), 0.0),
+    "1024x16x128": Workload(1024, Config(context=16, dim=128), 0.0),
+    "64x3x32-reordered": Workload(64, Config(context=3, dim=32), 0.0, reordered),
+    "256x8x64-reordered": Workload(256, Config(context=8, dim=64), 0.0, reordered),
+    "1024x16x128-reordered": Workload(1024, Config(context=16, dim=128), 0.0, reordered),
+}
+SIZES = [name for name, workload in WORKLOADS.items() if workload.make is build]
+
+
+@cache
+def examples_of(workload: Workload) -> Examples:
+    """The examples of the 80 names with this workload's context."""
+    return make_examples(WORDS, ALPHABET, workload.config.context)
+
+
+def fresh_model(workload: Workload) -> Model:
+    """A new model in the saved state: uniform values with a standard deviation of 0.1.
+
+    They come from a bit generator's raw stream, which is the same in every version of numpy.
+    """
+    model = workload.make(workload.config, ALPHABET.size)
+    bits = np.random.PCG64(1)
+    for param in parameters(model).values():
+        uniform = bits.random_raw(param.v.size) / 2**64
+        param.v[...] = (0.1 * np.sqrt(12) * (uniform - 0.5)).reshape(param.v.shape)
+    return model
+
+
+def run_steps(steps: int, model: Model, workload: Workload) -> None:
+    """Train by so many steps."""
+    train(model, examples_of(workload), budget=Budget(steps=steps), batch=workload.batch, lr=RATE)
+
+
+@cache
+def golden_loss(name: str) -> float:
+    """The mean loss over all examples after the golden steps, in nats per letter."""
+    workload = WORKLOADS[name]
+    model = fresh_model(workload)
+    run_steps(GOLDEN_STEPS, model, workload)
+    return mean_loss(model, examples_of(workload))
+
+
+def checked(name: str) -> Workload:
+    """The workload of that name; AssertionError if it does not learn as it should."""
+    workload, loss = WORKLOADS[name], golden_loss(name)
+    assert abs(loss - workload.golden) <= GOLDEN_TOLERANCE * workload.golden, (
+        f"{name}: the loss after {GOLDEN_STEPS} steps is {loss:.6f}, not {workload.golden:.6f}"
+    )
+    return workload
