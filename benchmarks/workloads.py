@@ -12,7 +12,6 @@ from autollm.dataset import Alphabet, Examples, make_examples, read_words
 from autollm.models import Bag, Config, Model, ReorderedBag, build, parameters
 from autollm.train import Budget, mean_loss, train
 
-RATE = 0.5  # learning rate of the golden steps and of the bursts
 GOLDEN_STEPS = 20
 GOLDEN_TOLERANCE = 1e-3  # relative; machines differ in how they round, so not to the last bit
 
@@ -27,22 +26,23 @@ def reordered(config: Config, vocabulary: int) -> Model:
 
 @dataclass(frozen=True)
 class Workload:
-    """A model, its sizes, and the mean loss that it must have after the golden steps."""
+    """A model, its sizes, a learning rate, and the mean loss that the golden steps must end with."""
 
     batch: int
     config: Config
+    rate: float
     golden: float
     make: Callable[[Config, int], Model] = build
 
 
 # The columns of a name: batch B x context K x embedding D. For another model, add a row here.
 WORKLOADS = {
-    "64x3x32": Workload(64, Config(context=3, dim=32), 0.0),
-    "256x8x64": Workload(256, Config(context=8, dim=64), 0.0),
-    "1024x16x128": Workload(1024, Config(context=16, dim=128), 0.0),
-    "64x3x32-reordered": Workload(64, Config(context=3, dim=32), 0.0, reordered),
-    "256x8x64-reordered": Workload(256, Config(context=8, dim=64), 0.0, reordered),
-    "1024x16x128-reordered": Workload(1024, Config(context=16, dim=128), 0.0, reordered),
+    "64x3x32": Workload(64, Config(context=3, dim=32), 1.0, 2.991647),
+    "256x8x64": Workload(256, Config(context=8, dim=64), 0.3, 2.822099),
+    "1024x16x128": Workload(1024, Config(context=16, dim=128), 0.1, 2.891073),
+    "64x3x32-reordered": Workload(64, Config(context=3, dim=32), 1.0, 2.991647, reordered),
+    "256x8x64-reordered": Workload(256, Config(context=8, dim=64), 0.3, 2.822099, reordered),
+    "1024x16x128-reordered": Workload(1024, Config(context=16, dim=128), 0.1, 2.891073, reordered),
 }
 SIZES = [name for name, workload in WORKLOADS.items() if workload.make is build]
 
@@ -68,7 +68,7 @@ def fresh_model(workload: Workload) -> Model:
 
 def run_steps(steps: int, model: Model, workload: Workload) -> None:
     """Train by so many steps."""
-    train(model, examples_of(workload), budget=Budget(steps=steps), batch=workload.batch, lr=RATE)
+    train(model, examples_of(workload), budget=Budget(steps=steps), batch=workload.batch, lr=workload.rate)
 
 
 @cache

@@ -124,14 +124,9 @@ def _check_types(function: Callable[..., Any], signature: str, args: tuple[Any, 
             given = typeof(value)
         except (ValueError, TypeError):
             given = None
-        if given == wanted or (isinstance(wanted, types.Number) and _fits(given, wanted)):
+        if given == wanted or (given == types.int64 and isinstance(wanted, types.Number)):
             continue
         raise TypeError(f"{function.__name__}: {name} must be {_describe(wanted)}; got {_tell(value)}")
-
-
-def _fits(given: Any, wanted: Any) -> bool:
-    """Whether a number may be passed where `wanted` is declared without losing anything."""
-    return isinstance(given, types.Number) and types.unliteral(given) in (wanted, types.int64)
 
 
 def _describe(wanted: Any) -> str:
@@ -142,12 +137,12 @@ def _describe(wanted: Any) -> str:
 
 
 def _tell(value: Any) -> str:
-    if not hasattr(value, "flags"):
+    if not isinstance(value, np.ndarray):
         return f"{type(value).__name__} {value!r:.60}"
-    flags = value.flags
-    layout = "" if flags.c_contiguous else "a non-contiguous " if not flags.f_contiguous else "a transposed "
-    access = "" if flags.writeable else "a read-only "
-    return f"{layout or access or 'a '}{value.dtype} array of shape {value.shape}"
+    kind = f"{value.dtype} of shape {value.shape}"
+    if not value.flags.c_contiguous:
+        return f"a {'transposed' if value.flags.f_contiguous else 'non-contiguous'} {kind}"
+    return kind if value.flags.writeable else f"a read-only {kind}"
 
 
 def _plain(function: Callable[..., Any], signature: str) -> Callable[..., Any]:

@@ -1,0 +1,60 @@
+"""The ceiling: a bag's training with every kernel called from one compiled loop, no Python in it.
+
+What a step through the Node graph takes beyond this is what the graph costs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from autollm.kernels.cross_entropy import xent_from_logits_forward
+from autollm.kernels.embedding import check_rows, embedding_bag_backward, embedding_bag_forward
+from autollm.kernels.examples import draw_batches
+from autollm.kernels.matmul import matmul_wh_backward, matmul_wh_forward
+from autollm.kernels.optimiser import sgd_update
+from autollm.models import Model, parameters
+from autollm.optim import flatten
+from autollm.primitives import Ids
+from benchmarks.workloads import Workload, examples_of
+
+
+@njit
+def train_compiled(steps, rate, E, W, dE, dW, values, grads, contexts, targets, bits, block_contexts, block_targets):
+    """Train E and W, which are views of `values`, by `steps` steps; `bits` holds as many u32 per step
+    as a batch has examples, and a block of batches is drawn at a time."""
+    count, B, K = block_contexts.shape
+    V, D = E.shape
+    h, dh = np.empty((B, D), np.float32), np.empty((B, D), np.float32)
+    logits, dlogits = np.empty((B, V), np.float32), np.empty((B, V), np.float32)
+    for step in range(steps):
+        i = step % count
+        if i == 0:
+            draw_batches(
+                contexts, targets, bits[step * B : (step + count) * B], block_contexts, block_targets
+            )
+        check_rows(E, block_contexts[i])
+        embedding_bag_forward(E, block_contexts[i], h)
+        matmul_wh_forward(W, h, logits)
+        xent_from_logits_forward(logits, block_targets[i], dlogits)
+        dh[:] = 0
+        matmul_wh_backward(W, h, dlogits, dW, dh)
+        embedding_bag_backward(block_contexts[i], dh, dE)
+        sgd_update(values, grads, rate * (1 - step / steps))
+
+
+def prepare(steps: int, model: Model, workload: Workload, block: int) -> tuple:
+    """The arguments of `train_compiled` for `steps` steps of the batches that `train` would draw.
+
+    Random bits are made beforehand (about a nanosecond an example): that is NumPy's work, not ours.
+    """
+    values, grads = flatten(parameters(model).values())
+    examples, B = examples_of(workload), workload.batch
+    blocks = -(-steps // block)
+    random = np.random.PCG64(0)
+    bits = [random.random_raw((block * B + 1) // 2).view(np.uint32)[: block * B] for _ in range(blocks)]
+    batch_contexts: Ids = np.empty((block, B, workload.config.context), np.int32)
+    batch_targets: Ids = np.empty((block, B), np.int32)
+    params = model.E.v, model.W.v, model.E.grad, model.W.grad, values, grads
+    return (steps, workload.rate, *params, examples.contexts, examples.targets, np.concatenate(bits),
+            batch_contexts, batch_targets)  # fmt: skip

@@ -1,0 +1,56 @@
+"""The bag once more, in plain NumPy and float64: what timed code is checked against."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from autollm.dataset import Examples
+from autollm.models import Bag
+from benchmarks.workloads import ALPHABET, WORKLOADS, examples_of
+
+Matrix = npt.NDArray[np.float64]
+
+
+def softmax_loss(logits: Matrix, targets: npt.NDArray[np.int32]) -> tuple[float, Matrix]:
+    """The mean cross-entropy in nats, and its derivative by the logits."""
+    rows = np.arange(len(targets))
+    logits = logits - logits.max(axis=1, keepdims=True)
+    weights = np.exp(logits)
+    totals = weights.sum(axis=1)
+    loss = float(np.mean(np.log(totals) - logits[rows, targets]))
+    dlogits = weights / totals[:, None]
+    dlogits[rows, targets] -= 1
+    return loss, dlogits / len(targets)
+
+
+def bag_loss(model: Bag, examples: Examples) -> tuple[float, Matrix, Matrix]:
+    """The mean loss of a bag, and its derivatives by E and W."""
+    E, W = model.E.v.astype(np.float64), model.W.v.astype(np.float64)
+    h = E[examples.contexts].sum(axis=1)
+    loss, dlogits = softmax_loss(h @ W.T, examples.targets)
+    dE = np.zeros_like(E)
+    np.add.at(dE, examples.contexts, (dlogits @ W)[:, None, :])
+    return loss, dE, dlogits.T @ h
+
+
+@cache
+def optimum(name: str) -> float:
+    """The least loss that any bag can have on a workload's examples, in nats per letter.
+
+    The loss depends on E and W through M = E @ W.T alone, and is convex in M.
+    """
+    from scipy.optimize import minimize
+
+    examples, V = examples_of(WORKLOADS[name]), ALPHABET.size
+    counts = np.zeros((len(examples), V))  # how often each letter stands in each context
+    np.add.at(counts, (np.arange(len(examples))[:, None], examples.contexts), 1.0)
+
+    def loss_and_slope(flat: Matrix) -> tuple[float, Matrix]:
+        loss, dlogits = softmax_loss(counts @ flat.reshape(V, V), examples.targets)
+        return loss, (counts.T @ dlogits).ravel()
+
+    best = minimize(loss_and_slope, np.zeros(V * V), jac=True, method="L-BFGS-B", options={"maxiter": 3000})
+    return float(best.fun)

@@ -1,0 +1,214 @@
+"""The kernel decorator: one signature, a cache that can be trusted, places that cannot be written."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+import autollm.kernels
+from autollm.kernels import jit
+
+KERNELS = Path(jit.__file__).parent
+compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="kernels run as plain Python")
+
+
+def all_kernels():
+    for module in pkgutil.iter_modules(autollm.kernels.__path__):
+        for name, value in vars(import_module(f"autollm.kernels.{module.name}")).items():
+            if hasattr(value, "py_func"):
+                yield name, value
+
+
+def test_kernels_take_no_defaults():
+    """An omitted default makes a call forty times slower."""
+    kernels = dict(all_kernels())
+    assert len(kernels) > 10
+    for name, kernel in kernels.items():
+        for parameter in inspect.signature(kernel.py_func).parameters.values():
+            assert parameter.default is parameter.empty, name
+            assert parameter.kind is parameter.POSITIONAL_OR_KEYWORD, name
+
+
+@compiled_only
+def test_training_leaves_one_compiled_signature_per_kernel():
+    program = """
+import pkgutil, importlib, autollm.kernels
+from autollm import train
+train.main(["--steps", "50", "--quiet", "--json"])
+for module in pkgutil.iter_modules(autollm.kernels.__path__):
+    for name, value in vars(importlib.import_module(f"autollm.kernels.{module.name}")).items():
+        if hasattr(value, "py_func"):
+            print(name, len(value.signatures))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    counts = dict(line.split() for line in done.stdout.splitlines()[1:])
+    assert counts["matmul_wh_backward"] == "1"
+    assert set(counts.values()) <= {"0", "1"}
+
+
+# --- a package of kernels of its own, in a temporary folder ---------------------------------------
+
+USER = """
+import sys, warnings
+from mykernels.jit import kernel, report
+from mykernels.help import twice
+import numpy as np
+
+@kernel("(f4[::1],)")
+def double(x):
+    for i in range(x.size):
+        x[i] = twice(x[i])
+
+x = np.ones(3, np.float32)
+double(x)
+print(x[0], report.compiled, report.loaded)
+"""
+HELP = """
+from mykernels.jit import helper
+@helper
+def twice(x):
+    return x * {factor}
+"""
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the decorator as the package `mykernels`, with a kernel and its helper."""
+    folder = tmp_path / "mykernels"
+    folder.mkdir()
+    shutil.copy(KERNELS / "jit.py", folder / "jit.py")
+    (folder / "__init__.py").touch()
+    (folder / "help.py").write_text(HELP.format(factor=2))
+    (folder / "user.py").write_text(USER)
+    return folder
+
+
+def run(package, **environment):
+    env = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
+    env |= {"HOME": str(package.parent / "home"), "XDG_CACHE_HOME": ""} | environment
+    command = [sys.executable, "-m", "mykernels.user"]
+    return subprocess.run(command, cwd=package.parent, env=env, capture_output=True, text=True)
+
+
+def test_a_second_process_loads_what_the_first_compiled(package):
+    assert run(package).stdout == "2.0 1 0\n"
+    assert run(package).stdout == "2.0 0 1\n"
+
+
+def test_editing_a_helper_in_another_file_takes_effect(package):
+    run(package)
+    (package / "help.py").write_text(HELP.format(factor=3))
+    assert run(package).stdout == "3.0 1 0\n"
+
+
+def test_a_bounds_checked_run_has_a_cache_of_its_own(package):
+    run(package)
+    assert run(package, NUMBA_BOUNDSCHECK="1").stdout == "2.0 1 0\n"
+    assert run(package).stdout == "2.0 0 1\n"
+    assert run(package, NUMBA_BOUNDSCHECK="1").stdout == "2.0 0 1\n"
+
+
+def test_the_cache_can_be_put_elsewhere(package, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    run(package, NUMBA_CACHE_DIR=str(elsewhere))
+    assert any(elsewhere.rglob("*.nbc"))
+    assert not any(package.rglob("*.nbc"))
+
+
+def test_without_a_writable_place_it_works_and_warns_once(package):
+    """A file where the cache folders would be: not even the superuser can write there."""
+    (package.parent / "home").touch()
+    (package / "__pycache__").touch()
+    done = run(package, PYTHONDONTWRITEBYTECODE="1")
+    assert done.stdout == "2.0 1 0\n"
+    assert done.stderr.count("NUMBA_CACHE_DIR") == 1
+
+
+def test_two_first_runs_at_once(package):
+    env = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
+    command = [sys.executable, "-m", "mykernels.user"]
+    both = [
+        subprocess.Popen(command, cwd=package.parent, env=env, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.communicate()[0].split()[0] for process in both] == ["2.0", "2.0"]
+
+
+@compiled_only
+def test_a_cache_that_cannot_be_written_does_not_stop_the_run(package):
+    """A full disk, here a limit of 1 KB on every file written."""
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); import mykernels.user"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", program], cwd=package.parent, capture_output=True, text=True
+    )
+    assert done.stdout == "2.0 1 0\n"
+    assert "were not kept" in done.stderr
+
+
+# --- types -----------------------------------------------------------------------------------------
+
+
+@jit.kernel("(f4[:, ::1], i4[::1], f8)")
+def scale(x, ids, factor):
+    jit.check_ids(ids, x.shape[0])
+    for i in range(ids.size):
+        x[ids[i], 0] *= factor
+
+
+GOOD = (np.ones((2, 3), np.float32), np.array([1], np.int32), 2.0)
+
+
+def test_a_call_with_the_declared_types():
+    x = np.ones((2, 3), np.float32)
+    scale(x, *GOOD[1:])
+    assert x[1, 0] == 2
+
+
+def readonly(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (0, np.ones((2, 3)), "x must be a C-contiguous, writeable float32 array with 2 axes; got float64"),
+        (0, np.ones(3, np.float32), r"got float32 of shape \(3,\)"),
+        (0, np.ones((3, 2), np.float32).T, "got a transposed float32 of shape"),
+        (0, np.ones((2, 6), np.float32)[:, ::2], "got a non-contiguous float32"),
+        (0, readonly(np.ones((2, 3), np.float32)), "got a read-only float32"),
+        (0, [[1.0]], r"got list \[\[1.0\]\]"),
+        (0, None, "got NoneType None"),
+        (1, np.array([1]), "ids must be a C-contiguous, writeable int32 array with 1 axis; got int64"),
+        (2, "2", "factor must be a number of type float64; got str '2'"),
+        (2, 2j, "factor must be a number"),
+    ],
+)
+def test_other_types_are_refused_by_name(place, value, message):
+    arguments = [value if i == place else good for i, good in enumerate(GOOD)]
+    with pytest.raises(TypeError, match=f"scale: {message}" if "must" in message else message):
+        scale(*arguments)
+
+
+def test_a_wrong_number_of_arguments_is_refused():
+    with pytest.raises(TypeError, match="argument"):
+        scale(*GOOD[:2])
+
+
+@pytest.mark.parametrize("bad", [-1, 2, 2**31 - 1])
+def test_check_ids_names_the_value_and_the_limit(bad):
+    with pytest.raises(jit.IdError, match=rf"^id {bad} at position 1 is outside 0\.\.1$"):
+        scale(GOOD[0].copy(), np.array([0, bad], np.int32), 1.0)

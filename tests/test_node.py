@@ -1,0 +1,133 @@
+"""The engine: composition, copying, depth, and what goes wrong loudly."""
+
+from __future__ import annotations
+
+import doctest
+import gc
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from autollm import Node, Param, dup, node
+
+
+def add(a, b):
+    def back(g):
+        add.calls += 1
+        a.back(g)
+        b.back(g)
+
+    return Node(a.v + b.v, back)
+
+
+def test_the_examples_in_the_docstrings():
+    failures, tests = doctest.testmod(node)
+    assert tests > 0
+    assert failures == 0
+
+
+def test_every_backward_runs_once_in_a_chain_of_100_forks():
+    """Without `dup` this would take 2**100 calls."""
+    add.calls = 0
+    x = Param([1.0])
+    y = x
+    for _ in range(100):
+        y = add(*dup(y))
+    y.back(np.ones(1, np.float32))
+    assert y.v == [2.0**100]
+    assert x.grad == [2.0**100]
+    assert add.calls == 100
+
+
+def test_a_value_used_twice_without_dup_is_right_but_doubles_the_work():
+    add.calls = 0
+    x = Param([1.0])
+    y = x
+    for _ in range(10):
+        y = add(y, y)
+    y.back(np.ones(1, np.float32))
+    assert x.grad == [2.0**10]
+    assert add.calls == 2**10 - 1
+
+
+def test_dup_adds_what_its_copies_report_and_can_be_used_again():
+    received = []
+    copies = dup(Node(np.zeros(2, np.float32), received.append), 3)
+    for g in (1, 2):
+        for copy in copies:
+            copy.back(np.full(2, g, np.float32))
+    np.testing.assert_array_equal(received, [[3, 3], [6, 6]])
+
+
+def test_dup_does_not_change_what_it_receives():
+    first = np.ones(2, np.float32)
+    a, b = dup(Param([0.0, 0.0]))
+    a.back(first)
+    b.back(first)
+    np.testing.assert_array_equal(first, [1, 1])
+
+
+def test_an_unused_copy_is_not_lost_in_silence():
+    with pytest.warns(RuntimeWarning, match="1 of 2 copies"):
+        a, b = dup(Param([1.0]))
+        a.back(np.ones(1, np.float32))
+        del a, b
+        gc.collect()
+
+
+def test_copies_that_nobody_differentiates_are_fine():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dup(Param([1.0]))
+        gc.collect()
+
+
+def test_dup_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least 1 copy, got 0"):
+        dup(Param([1.0]), 0)
+
+
+@pytest.mark.parametrize(("depth", "deep_enough"), [(900, True), (2000, False)])
+def test_how_deep_a_chain_may_be(depth, deep_enough):
+    """In a process of its own: the test runner's own calls count as depth too."""
+    program = f"""
+import numpy as np
+from autollm import Node, Param
+def same(x):
+    return Node(x.v, lambda g: x.back(g))
+x = y = Param([1.0])
+for _ in range({depth}):
+    y = same(y)
+y.back(np.ones(1, np.float32))
+print(x.grad[0])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout == "1.0\n") == deep_enough
+    assert ("RecursionError" in done.stderr) != deep_enough
+
+
+def test_a_constant_blames_nobody():
+    Node(np.zeros(3, np.float32)).back(np.ones(3, np.float32))
+
+
+def test_a_param_copies_its_value_and_adds_gradients():
+    value = np.ones((2, 3))
+    param = Param(value.T)
+    value[:] = 7
+    assert param.v.dtype == np.float32
+    assert param.v.flags.c_contiguous
+    assert (param.v == 1).all()
+    param.back(np.full((3, 2), 2.0))
+    param.back(np.full((3, 2), 3.0))
+    assert (param.grad == 5).all()
+    param.back(param.bucket())  # its own bucket: the share is already in it
+    assert (param.grad == 5).all()
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 2), (3, 1), (2, 3), ()])
+def test_a_param_refuses_a_gradient_of_another_shape(shape):
+    with pytest.raises(ValueError, match="gradient of shape"):
+        Param(np.zeros((3, 2))).back(np.zeros(shape, np.float32))
