@@ -13,7 +13,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("autollm")
     group.addoption("--benchmark", action="store_true", help="run the benchmark suite instead of the tests")
     group.addoption(
-        "--smoke", action="store_true", help="with --benchmark: two short rounds each, to see that all of it works"
+        "--smoke",
+        action="store_true",
+        help="with --benchmark: two short rounds each, to see that all of it works",
     )
     group.addoption(
         "--machine-label",

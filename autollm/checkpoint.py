@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +23,11 @@ KEY = "autollm"  # one key with one JSON object: the order of several would diff
 
 def check_target(path: str) -> None:
     """Raise InputError if a model cannot be saved at `path`, before the work that is to be saved."""
-    target = Path(path)
     try:
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-            raise InputError(f"cannot save to {path}: it is not a regular file")
-        tempfile.TemporaryFile(dir=target.parent).close()
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise InputError("it is not a regular file")
+        tempfile.TemporaryFile(dir=_final(path).parent).close()
     except (OSError, ValueError) as error:
         raise _cannot_save(path, error) from None
 
@@ -37,8 +39,8 @@ def save(path: str, model: Model, config: Config, alphabet: Alphabet) -> None:
     about = {"format": FORMAT, "config": asdict(config), "alphabet": alphabet.characters}
     tensors = {name: param.v for name, param in parameters(model).items()}
     content = serialise(tensors, {KEY: json.dumps(about, sort_keys=True)})
-    target = Path(path)
     try:
+        target = _final(path)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
         try:
             with open(handle, "wb") as file:
@@ -69,21 +71,27 @@ def load(path: str) -> tuple[Model, Config, Alphabet]:
         raise InputError(f"cannot read the model {path}: {reason}") from None
     if KEY not in metadata:
         raise InputError(f"{path}: a safetensors file, but not a model saved by autollm")
+    about = _description(path, metadata[KEY])
     try:
-        about = json.loads(metadata[KEY])
-        if about["format"] > FORMAT:
-            raise InputError(
-                f"{path}: saved in format {about['format']} by a newer autollm; this one reads {FORMAT}"
-            )
         config = Config(**about["config"])
         alphabet = Alphabet(about["alphabet"])
         model = build(config, alphabet.size)
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: its description is damaged ({error!r})") from None
+    except (KeyError, TypeError, ValueError, MemoryError) as error:
+        raise InputError(f"{path}: its description is damaged ({error})") from None
     _fill(path, model, tensors)
     return model, config, alphabet
+
+
+def _description(path: str, text: str) -> dict[str, Any]:
+    """What a saved model says of itself, if it says it in a format that is known here."""
+    try:
+        about: dict[str, Any] = json.loads(text)
+        newer = about["format"] > FORMAT
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: its description is damaged ({error})") from None
+    if newer:
+        raise InputError(f"{path}: saved in format {about['format']} by a newer autollm; this one reads {FORMAT}")
+    return about
 
 
 def _fill(path: str, model: Model, tensors: dict[str, np.ndarray]) -> None:
@@ -103,8 +111,12 @@ def _fill(path: str, model: Model, tensors: dict[str, np.ndarray]) -> None:
 
 
 def _cannot_save(path: str, error: Exception) -> InputError:
-    reason = getattr(error, "strerror", None) or error
-    return error if isinstance(error, InputError) else InputError(f"cannot save to {path}: {reason}")
+    return InputError(f"cannot save to {path}: {getattr(error, 'strerror', None) or error}")
+
+
+def _final(path: str) -> Path:
+    """Where a path leads: a link stays a link, and the file behind it is replaced."""
+    return Path(os.path.realpath(path, strict=False))
 
 
 def _umask() -> int:

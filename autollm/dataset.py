@@ -82,6 +82,10 @@ class Alphabet:
 
     characters: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.characters, str) or list(self.characters) != sorted(set(self.characters)):
+            raise InputError("an alphabet is a string of distinct characters in order")
+
     @classmethod
     def of(cls, words: list[str]) -> Alphabet:
         return cls("".join(sorted(set("".join(words)))))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autollm.errors import InputError
 from autollm.node import Node, Param
 from autollm.primitives import Ids, gather_rows, matmul_wh, sum_over_k
 
@@ -38,6 +39,7 @@ class ReorderedBag(Bag):
 
 
 Model = Bag
+MAX_SIZE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Config:
 
     context: int = 3  # K: how many letters back the model looks
     dim: int = 32  # D: numbers in an embedding
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if type(value) is not int or not 1 <= value <= MAX_SIZE:
+                raise InputError(f"{name} must be a whole number from 1 to {MAX_SIZE}, not {value!r}")
 
 
 def build(config: Config, vocabulary: int, seed: int = 0) -> Model:

@@ -32,9 +32,9 @@ def dream(
     `top_k` > 0 allows only the k likeliest letters. Words begin with `prefix`, have at least one
     letter, and are cut off at `max_letters`. Raises InputError for a letter not in the alphabet.
     """
-    start = alphabet.encode(prefix)
+    start = alphabet.encode(prefix)[:max_letters]
     words = np.full((count, max_letters + 1), END, np.int32)  # a column of END closes every word
-    words[:, : len(start)] = start[:max_letters]
+    words[:, : len(start)] = start
     contexts = np.full((count, context), END, np.int32)
     if start:
         contexts[:, -len(start) :] = start[-context:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -47,21 +46,28 @@ class Run:
     interrupted: bool
 
 
+def default_lr(context: int, batch: int) -> float:
+    """A learning rate that suits the bag: it adds up K codes, so a step moves the logits K times as
+    far; and a small batch's gradient is mostly noise."""
+    return 1.5 / context * min(batch / 16, 1.0)
+
+
 def train(
     model: Model,
     examples: Examples,
     *,
     budget: Budget = Budget(),
     batch: int = 64,
-    lr: float = 1.0,
+    lr: float | None = None,
     seed: int = 0,
     watch: Callable[[int, float, float], None] | None = None,
 ) -> Run:
     """Train `model` in place on random batches of `examples` until the budget is used.
 
-    `watch(step, loss, used)` is called now and then. Ctrl-C ends training early. Raises DivergedError
+    The learning rate falls linearly from `lr` to 0 over the budget. `watch(step, loss, used)` is called now and then. Ctrl-C ends training early. Raises DivergedError
     when the loss is NaN or infinite.
     """
+    lr = lr or default_lr(examples.contexts.shape[1], batch)
     optimiser = SGD(parameters(model).values())
     blocks = batches(examples, batch, seed)
     step, interrupted, used = 0, False, 0.0
@@ -77,13 +83,18 @@ def train(
                 used = meter(step)
                 if used >= 1.0:
                     break
-            if not math.isfinite(loss.v):
-                raise _diverged(loss.v, step, lr)
+            check_loss(loss.v, step, lr)
             if watch:
                 watch(step, loss.v, used)
     except KeyboardInterrupt:
         interrupted = True
     return Run(step, time.perf_counter() - start, interrupted)
+
+
+def check_loss(loss: float, steps: int, lr: float) -> None:
+    """Raise DivergedError for a NaN, infinite or absurd loss: pure guessing costs ln(V), under 14 nats."""
+    if not loss < 1000.0:
+        raise DivergedError(f"the loss is {loss:g} after {steps} steps; try a --lr below {lr:g}")
 
 
 def mean_loss(model: Model, examples: Examples, chunk: int = 4096) -> float:
@@ -131,7 +142,12 @@ def build_parser() -> argparse.ArgumentParser:
     option("--batch", type=cli.positive_int, default=64, metavar="B", help="examples in a step" + default)
     option("--context", type=cli.positive_int, default=3, metavar="K", help="letters to look back" + default)
     option("--dim", type=cli.positive_int, default=32, metavar="D", help="numbers in a letter's code" + default)
-    option("--lr", type=cli.positive_float, default=1.0, metavar="RATE", help="learning rate at the start" + default)
+    option(
+        "--lr",
+        type=cli.positive_float,
+        metavar="RATE",
+        help="learning rate at the start; it falls to 0 (default: 1.5 / context, less for batches below 16)",
+    )
     option("--seed", type=cli.natural, default=0, help="the same seed and --steps give the same words" + default)
     option("--samples", type=cli.natural, default=20, metavar="N", help="words to dream" + default)
     add_options(parser)
@@ -150,6 +166,7 @@ def main(argv: list[str] | None = None) -> int:
     alphabet = Alphabet.of(words.distinct)
     alphabet.encode(options.prefix)  # an unknown letter is an error now, not after the training
     config = Config(options.context, options.dim)
+    options.lr = options.lr or default_lr(config.context, options.batch)
     cli.check_memory(_bytes_needed(options, words, alphabet), "--batch, --context or --dim")
     examples = make_examples(words.distinct, alphabet, config.context)
     model = build(config, alphabet.size, options.seed)
@@ -171,8 +188,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     talk.end_progress()
     final_loss = mean_loss(model, examples)
-    if not math.isfinite(final_loss):
-        raise _diverged(final_loss, run.steps, options.lr)
+    check_loss(final_loss, run.steps, options.lr)
 
     samples = dream(
         model,
@@ -229,10 +245,6 @@ def _bytes_needed(options: argparse.Namespace, words: Words, alphabet: Alphabet)
     B, K, D, V = options.batch, options.context, options.dim, alphabet.size
     rows = places + len(words.distinct) + options.samples  # of contexts; twice, while they are made
     return 4 * (2 * rows * (K + 1) + 2 * B * (K + 1) + 4 * max(B, 4096) * (D + V) + 6 * V * D)
-
-
-def _diverged(loss: float, steps: int, lr: float) -> DivergedError:
-    return DivergedError(f"the loss is {loss} after {steps} steps; try a --lr below {lr:g}")
 
 
 if __name__ == "__main__":

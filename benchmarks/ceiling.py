@@ -5,6 +5,8 @@ What a step through the Node graph takes beyond this is what the graph costs.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -15,14 +17,17 @@ from autollm.kernels.matmul import matmul_wh_backward, matmul_wh_forward
 from autollm.kernels.optimiser import sgd_update
 from autollm.models import Model, parameters
 from autollm.optim import flatten
-from autollm.primitives import Ids
-from benchmarks.workloads import Workload, examples_of
+from benchmarks.workloads import Workload, block_of, examples_of
 
 
 @njit
-def train_compiled(steps, rate, E, W, dE, dW, values, grads, contexts, targets, bits, block_contexts, block_targets):
-    """Train E and W, which are views of `values`, by `steps` steps; `bits` holds as many u32 per step
-    as a batch has examples, and a block of batches is drawn at a time."""
+def train_compiled(
+    steps, rate, E, W, dE, dW, values, grads, contexts, targets, bits, block_contexts, block_targets
+):
+    """Train E and W, which are views of `values`, by `steps` steps.
+
+    A row of `bits` chooses the examples of a block of batches; after the last row comes the first.
+    """
     count, B, K = block_contexts.shape
     V, D = E.shape
     h, dh = np.empty((B, D), np.float32), np.empty((B, D), np.float32)
@@ -30,9 +35,7 @@ def train_compiled(steps, rate, E, W, dE, dW, values, grads, contexts, targets, 
     for step in range(steps):
         i = step % count
         if i == 0:
-            draw_batches(
-                contexts, targets, bits[step * B : (step + count) * B], block_contexts, block_targets
-            )
+            draw_batches(contexts, targets, bits[step // count % len(bits)], block_contexts, block_targets)
         check_rows(E, block_contexts[i])
         embedding_bag_forward(E, block_contexts[i], h)
         matmul_wh_forward(W, h, logits)
@@ -43,18 +46,21 @@ def train_compiled(steps, rate, E, W, dE, dW, values, grads, contexts, targets, 
         sgd_update(values, grads, rate * (1 - step / steps))
 
 
-def prepare(steps: int, model: Model, workload: Workload, block: int) -> tuple:
-    """The arguments of `train_compiled` for `steps` steps of the batches that `train` would draw.
+def arguments(model: Model, workload: Workload) -> tuple[Any, ...]:
+    """The arguments of `train_compiled` after `steps`, for the batches that `train` would draw.
 
-    Random bits are made beforehand (about a nanosecond an example): that is NumPy's work, not ours.
+    Random bits are made beforehand: a nanosecond an example, and NumPy's work.
     """
     values, grads = flatten(parameters(model).values())
-    examples, B = examples_of(workload), workload.batch
-    blocks = -(-steps // block)
+    examples, block, (B, K) = (
+        examples_of(workload),
+        block_of(workload),
+        (workload.batch, workload.config.context),
+    )
     random = np.random.PCG64(0)
-    bits = [random.random_raw((block * B + 1) // 2).view(np.uint32)[: block * B] for _ in range(blocks)]
-    batch_contexts: Ids = np.empty((block, B, workload.config.context), np.int32)
-    batch_targets: Ids = np.empty((block, B), np.int32)
-    params = model.E.v, model.W.v, model.E.grad, model.W.grad, values, grads
-    return (steps, workload.rate, *params, examples.contexts, examples.targets, np.concatenate(bits),
-            batch_contexts, batch_targets)  # fmt: skip
+    rows = [random.random_raw((block * B + 1) // 2).view(np.uint32)[: block * B] for _ in range(32)]
+    return (
+        *(workload.rate, model.E.v, model.W.v, model.E.grad, model.W.grad, values, grads),
+        *(examples.contexts, examples.targets, np.array(rows)),
+        *(np.empty((block, B, K), np.int32), np.empty((block, B), np.int32)),
+    )

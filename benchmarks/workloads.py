@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from autollm.dataset import Alphabet, Examples, make_examples, read_words
+from autollm.dataset import Alphabet, Examples, batches, make_examples, read_words
 from autollm.models import Bag, Config, Model, ReorderedBag, build, parameters
 from autollm.train import Budget, mean_loss, train
 
@@ -51,6 +51,11 @@ SIZES = [name for name, workload in WORKLOADS.items() if workload.make is build]
 def examples_of(workload: Workload) -> Examples:
     """The examples of the 80 names with this workload's context."""
     return make_examples(WORDS, ALPHABET, workload.config.context)
+
+
+def block_of(workload: Workload) -> int:
+    """How many batches are drawn at a time."""
+    return len(next(batches(examples_of(workload), workload.batch, seed=0)))
 
 
 def fresh_model(workload: Workload) -> Model:

@@ -1,0 +1,162 @@
+"""Comparing runs: ratios with intervals, a word for each, and what may explain them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from benchmarks.runs import Run, Series
+
+CONFIDENCE = 0.95
+RESAMPLES = 5000
+LEAST_EFFECT = 0.02  # a smaller difference is never called one
+
+FASTER, SLOWER, SAME, NOT_COMPARABLE = "faster", "slower", "no difference shown", "not comparable"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A speed relative to the first run's (above 1: faster), its interval, and the word for it."""
+
+    word: str
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One benchmark: its median in each run (in `unit`), and a verdict for each but the first."""
+
+    name: str
+    unit: str
+    medians: list[float | None]
+    verdicts: list[Verdict]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The training step's ratio, as the calibrators let one expect it and as it was measured."""
+
+    name: str
+    python_share: float
+    expected: float
+    measured: float
+
+
+def compare(runs: list[Run]) -> list[Row]:
+    """One row per benchmark that any of the runs has."""
+    rows = []
+    for name in dict.fromkeys(name for run in runs for name in run.series):
+        series = [run.series.get(name) for run in runs]
+        rows.append(
+            Row(
+                name,
+                next(s.unit for s in series if s),
+                [s.shown() if s else None for s in series],
+                [judge(name, runs[0], run) for run in runs[1:]],
+            )
+        )
+    return rows
+
+
+def judge(name: str, first: Run, other: Run) -> Verdict:
+    """What can be said about one benchmark in two runs."""
+    a, b = first.series.get(name), other.series.get(name)
+    if a is None or b is None:
+        return Verdict(NOT_COMPARABLE, reason="not measured in both")
+    if first.smoke or other.smoke:
+        return Verdict(NOT_COMPARABLE, reason="a smoke run")
+    size = re.search(r"\d+x\d+x\d+(-reordered)?", name)
+    if size and abs(other.golden[size[0]] / first.golden[size[0]] - 1) > 1e-3:
+        return Verdict(NOT_COMPARABLE, reason="the golden steps end with another loss")
+    return verdict(a, b)
+
+
+def verdict(a: Series, b: Series) -> Verdict:
+    """The ratio of the medians, its bootstrap interval over visits, and a word.
+
+    Rounds of one visit are alike, so it is visits that are drawn again. A difference is shown when
+    the whole interval lies farther from 1 than the machine itself drifted in either run.
+    """
+
+    def ratio_of(x: Any, y: Any, axis: int = -1) -> Any:
+        return np.median(y, axis=axis) / np.median(x, axis=axis)
+
+    ratio = float(ratio_of(a.visits, b.visits))
+    interval = bootstrap(
+        (a.visits, b.visits),
+        ratio_of,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    low, high = float(interval.low), float(interval.high)
+    margin = max(LEAST_EFFECT, drift(a), drift(b))
+    word = FASTER if low > 1 + margin else SLOWER if high < 1 / (1 + margin) else SAME
+    return Verdict(word, ratio, low, high)
+
+
+def drift(series: Series) -> float:
+    """How far the visits of the first and the last half of a run lie apart, relative to their size."""
+    half = len(series.visits) // 2
+    if half == 0:
+        return 0.0
+    early, late = np.median(series.visits[:half]), np.median(series.visits[-half:])
+    return float(max(early, late) / min(early, late) - 1)
+
+
+def expectations(first: Run, other: Run) -> list[Expectation]:
+    """If a step's Python ran as the interpreter loop does, and its kernels as the multiply-adds do."""
+    speeds = {name: _ratio(name, first, other) for name in ("interpreter", "fma")}
+    found = []
+    for name, step in first.series.items():
+        ceiling = first.series.get(name.replace("step[", "ceiling["))
+        if not name.startswith("step[") or ceiling is None or None in speeds.values():
+            continue
+        measured = _ratio(name, first, other)
+        if measured is not None:
+            python = max(1 - step.speed / ceiling.speed, 0.0)
+            seconds = python / speeds["interpreter"] + (1 - python) / speeds["fma"]  # type: ignore[operator]
+            found.append(Expectation(name, python, 1 / seconds, measured))
+    return found
+
+
+def _ratio(name: str, first: Run, other: Run) -> float | None:
+    a, b = first.series.get(name), other.series.get(name)
+    return b.speed / a.speed if a and b else None
+
+
+def differences(runs: list[Run]) -> dict[str, list[str]]:
+    """What is not the same in all machines: a value for each run. Of lists, what not all have."""
+    facts = [_flat(run.machine) for run in runs]
+    result = {}
+    for key in dict.fromkeys(key for fact in facts for key in fact):
+        values = [fact.get(key) for fact in facts]
+        if all(value == values[0] for value in values):
+            continue
+        if all(isinstance(value, list) for value in values):
+            shared = set.intersection(*(set(value) for value in values))  # type: ignore[arg-type]
+            result[key] = [_spell([item for item in value if item not in shared]) for value in values]  # type: ignore[union-attr]
+        else:
+            result[key] = [_spell(value) for value in values]
+    return result
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _spell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)

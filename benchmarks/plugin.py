@@ -1,0 +1,205 @@
+"""pytest hooks: rounds spread over the whole run, and one file of results at its end.
+
+A machine's speed drifts over minutes. So a benchmark does not take its rounds in one go: it is
+*visited* several times in the course of a run, in turn with all the others, and takes a few rounds
+at each visit. pytest sees every visit as a test; the file has one entry per benchmark again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from benchmarks import machine, noise, report
+from benchmarks.fingerprint import fingerprint
+from benchmarks.reference import optimum
+from benchmarks.workloads import SIZES, WORKLOADS, golden_loss
+
+SCHEMA = 1
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much is measured: visits to a benchmark, rounds in a visit, seconds in a round."""
+
+    visits: int
+    rounds: int
+    seconds: float
+
+
+FULL = Pace(visits=10, rounds=2, seconds=0.06)
+SMOKE = Pace(visits=1, rounds=2, seconds=0.002)
+
+
+class Suite:
+    """The plugin that `pytest --benchmark` registers."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        if numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK:
+            raise pytest.UsageError("--benchmark: unset NUMBA_DISABLE_JIT and NUMBA_BOUNDSCHECK")
+        config.addinivalue_line("markers", "visits(n): visit this benchmark n times, not as often as others")
+        self.pace = SMOKE if config.option.smoke else FULL
+        self.units: dict[str, int] = {}  # how much of each benchmark makes a round
+        self.label = config.option.machine_label or machine.label()
+        self.activity = noise.Activity()
+        self.output: dict[str, Any] = {}
+        self.target = config.option.benchmark_json or self._new_file()
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        self.partial = self.target.with_name(f".{self.target.name}.partial")
+        config.option.benchmark_json = self.partial
+        config.option.benchmark_quiet = not config.option.benchmark_verbose  # our own table is shorter
+
+    def _new_file(self) -> Path:
+        slug = re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-") or "machine"
+        kind = "-smoke" if self.pace is SMOKE else ""
+        return RESULTS / f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}-{fingerprint()['digest'][:8]}{kind}.json"
+
+    # --- visits ----------------------------------------------------------------------------------
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "visit" in metafunc.fixturenames:
+            marker = metafunc.definition.get_closest_marker("visits")
+            visits = min(marker.args[0], self.pace.visits) if marker else self.pace.visits
+            ids = [f"visit{i}" for i in range(visits)]
+            metafunc.parametrize("visit", [(i + 0.5) / visits for i in range(visits)], ids=ids)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: item.callspec.params["visit"])  # type: ignore[attr-defined]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter and reporter.verbosity == 0:
+            reporter.showfspath = False  # a file's name at every visit would fill the screen
+
+    @pytest.fixture
+    def measure(
+        self, benchmark: Any, request: pytest.FixtureRequest, visit: float
+    ) -> Iterator[Callable[..., None]]:
+        """Time `run(n, *state)`, for a fresh `state` in each round and an `n` that makes a round long."""
+        name = _without_visit(request.node.nodeid)
+        scatter = [np.empty(random.randrange(1, 4096), np.uint8) for _ in range(100)]  # other addresses
+
+        def measure(
+            run: Callable[..., Any],
+            fresh: Callable[[], tuple[Any, ...]],
+            unit: str,
+            *,
+            per_call: float = 1.0,
+            seconds: float = 1.0,
+            **facts: Any,
+        ) -> None:
+            """`per_call` is what one of `n` counts in `unit`, `seconds` how long a round is, relative to
+            the others; facts are kept with the results."""
+            if name not in self.units:
+                self.units[name] = _units(run, fresh, seconds * self.pace.seconds)
+            n = self.units[name]
+            benchmark.pedantic(
+                run, setup=lambda: ((n, *fresh()), {}), rounds=self.pace.rounds, warmup_rounds=1
+            )
+            benchmark.extra_info.update(facts, unit=unit, work=[n * per_call] * self.pace.rounds)
+
+        yield measure
+        del scatter
+
+    @pytest.fixture
+    def measure_once(self, benchmark: Any, visit: float) -> Callable[..., None]:
+        """Time one `run()` per visit; `facts(result)` are kept with the results."""
+
+        def measure(
+            run: Callable[[], Any], unit: str, facts: Callable[[Any], dict[str, Any]] = lambda result: {}
+        ) -> None:
+            result = benchmark.pedantic(run)
+            benchmark.extra_info.update({"unit": unit, "work": [1]} | facts(result))
+
+        return measure
+
+    # --- the file --------------------------------------------------------------------------------
+
+    def pytest_benchmark_generate_machine_info(self) -> dict[str, Any]:
+        return machine.describe()
+
+    def pytest_benchmark_update_commit_info(self, commit_info: dict[str, Any]) -> None:
+        commit_info["project"] = "autollm"  # and not the name of a folder
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_benchmark_generate_json(self, benchmarks: list[Any]) -> Iterator[None]:
+        _merge_visits(benchmarks)
+        return (yield)
+
+    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
+        for entry in output_json["benchmarks"]:
+            entry["extra_info"] |= noise.of_rounds(entry)
+        output_json["autollm"] = {
+            "schema": SCHEMA,
+            "label": self.label,
+            "smoke": self.pace is SMOKE,
+            "fingerprint": fingerprint(),
+            "golden": {name: golden_loss(name) for name in WORKLOADS},
+            "optimum": {name: optimum(name) for name in SIZES},
+            "noise": noise.of_run(output_json["benchmarks"], self.activity.so_far()),
+        }
+        self.output = output_json
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        if self.partial.exists():
+            os.replace(self.partial, self.target)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.output:
+            terminalreporter.section(f"{self.label}: steps per second, and one second of training")
+            terminalreporter.write_line(report.render(self.output))
+            terminalreporter.write_line(f"\nkept in {_relative(self.target)}")
+
+
+def _units(run: Callable[..., Any], fresh: Callable[[], tuple[Any, ...]], seconds: float) -> int:
+    """How large an `n` makes `run(n)` take about `seconds`."""
+    n = 1
+    run(n, *fresh())  # compiles
+    while True:
+        state = fresh()
+        start = time.perf_counter()
+        run(n, *state)
+        elapsed = time.perf_counter() - start
+        if elapsed > seconds / 4:
+            return max(round(n * seconds / elapsed), 1)
+        n = max(2 * n, int(n * seconds / 3 / max(elapsed, 1e-6)))
+
+
+def _merge_visits(benchmarks: list[Any]) -> None:
+    """Make one benchmark of all its visits: rounds in order, lists of facts end to end."""
+    first: dict[str, Any] = {}
+    for bench in benchmarks:
+        bench.name, bench.fullname = _without_visit(bench.name), _without_visit(bench.fullname)
+        bench.params = {key: value for key, value in bench.params.items() if key != "visit"} or None
+        bench.param = "-".join(str(value) for value in bench.params.values()) if bench.params else None
+        one = first.setdefault(bench.fullname, bench)
+        if one is bench:
+            bench.extra_info["visits"] = 1
+            continue
+        one.stats.data.extend(bench.stats.data)
+        one.extra_info["visits"] += 1
+        for key, value in bench.extra_info.items():
+            one.extra_info[key] = one.extra_info[key] + value if isinstance(value, list) else value
+    benchmarks[:] = first.values()
+
+
+def _without_visit(name: str) -> str:
+    return re.sub(r"\[visit\d+\]|-visit\d+|visit\d+-", "", name)
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,72 @@
+"""What a user waits for and pays for: whole processes, timed from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import pytest
+
+# Tells the most memory that the process has held, in MB. Linux counts what a parent held towards a
+# child's getrusage, so there the process's own account is read.
+TELL_PEAK = """
+import json, sys
+try:
+    with open("/proc/self/status") as status:
+        peak = int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1e3
+except OSError:
+    import resource
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+print(json.dumps({"peak_memory_mb": [peak]}))
+"""
+FIRST_STEP = "from autollm.train import main; main(['--steps', '1', '--samples', '0', '--quiet', '--json'])"
+DEFAULT_RUN = "from autollm.train import main; main(['--quiet', '--json'])"
+
+
+def python(code: str, **environment: str) -> dict[str, Any]:
+    """Run code in a new interpreter; the last line that it prints is a dict."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
+
+
+def about_kernels(run: dict[str, Any]) -> dict[str, Any]:
+    """What a training run says about its kernels."""
+    return {"kernel_seconds": [run["compile_seconds"]], "compiled_kernels": run["compiled_kernels"]}
+
+
+@pytest.mark.visits(6)
+@pytest.mark.parametrize("code", ["pass", "import numba", "import autollm.train"])
+def test_import(measure_once: Any, code: str) -> None:
+    """A process that only imports. The first two are the floors for the third."""
+    measure_once(lambda: python(code), "ms")
+
+
+@pytest.mark.visits(6)
+def test_first_step_warm(measure_once: Any) -> None:
+    """Start, load the kernels from the cache, make the first step, and end."""
+    python(FIRST_STEP)  # fills the cache if nobody has
+    measure_once(lambda: python(FIRST_STEP), "ms", about_kernels)
+
+
+@pytest.mark.visits(2)
+def test_first_step_cold(measure_once: Any) -> None:
+    """The same with an empty cache: every kernel is compiled."""
+    with tempfile.TemporaryDirectory() as empty:
+        measure_once(lambda: python(FIRST_STEP, NUMBA_CACHE_DIR=empty), "ms", about_kernels)
+
+
+@pytest.mark.visits(2)
+def test_default_run(measure_once: Any) -> None:
+    """`python -m autollm.train`: its peak memory, beside that of a process that only imports numba."""
+    idle = python("import numba" + TELL_PEAK)["peak_memory_mb"]
+    measure_once(lambda: python(DEFAULT_RUN + TELL_PEAK), "ms", lambda told: told | {"idle_memory_mb": idle})

@@ -1,0 +1,32 @@
+"""How the step's time grows: with the batch, and with the number of words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from autollm.dataset import make_examples, read_words
+from autollm.train import Budget, train
+from benchmarks.workloads import ALPHABET, SIZES, checked, fresh_model, run_steps
+
+
+@pytest.mark.parametrize("batch", [64, 128, 256, 512, 1024, 2048, 4096])
+def test_batch(measure: Any, batch: int) -> None:
+    """Training examples per second as the batch doubles."""
+    workload = replace(checked(SIZES[0]), batch=batch)
+    measure(run_steps, lambda: (fresh_model(workload), workload), "examples/s", per_call=batch)
+
+
+@pytest.mark.parametrize("words", [10, 1_000, 30_000])
+def test_words(measure: Any, words: int) -> None:
+    """Steps per second with more and more words, spelt with the same alphabet."""
+    workload = checked(SIZES[0])
+    chosen = read_words("names-32k").distinct[:words]
+    examples = make_examples(chosen, ALPHABET, workload.config.context)
+
+    def run(n: int, model: Any) -> None:
+        train(model, examples, budget=Budget(steps=n), batch=workload.batch, lr=workload.rate)
+
+    measure(run, lambda: (fresh_model(workload),), "steps/s", words=len(chosen))

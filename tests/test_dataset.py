@@ -1,0 +1,183 @@
+"""From text to examples, for any list of words."""
+
+from __future__ import annotations
+
+import io
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autollm.dataset import END, Alphabet, batches, make_examples, read_words
+from autollm.errors import InputError
+
+# Any text that a word may be: no control characters, no surrogates, no spaces at the ends, composed.
+some_word = st.text(
+    st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=12
+).filter(lambda word: word == word.strip())
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def slow_examples(words, alphabet, context):
+    """What make_examples does, said plainly."""
+    contexts, targets = [], []
+    for word in words:
+        window = [END] * context
+        for token in [*alphabet.encode(word), END]:
+            contexts.append(window)
+            targets.append(token)
+            window = [*window[1:], token]
+    return np.array(contexts), np.array(targets)
+
+
+def test_the_80_names():
+    names = read_words("names")
+    assert len(names.distinct) == 80
+    assert names.repeated == 0
+    assert Alphabet.of(names.distinct).characters == "abcdefghijklmnopqrstuvwxyz"
+
+
+def test_the_example_of_the_seed():
+    """e, m, m -> a"""
+    alphabet = Alphabet.of(["emma", "b"])
+    examples = make_examples(["emma", "b"], alphabet, 3)
+    assert alphabet.decode(examples.contexts[3].tolist()) == "emm"
+    assert alphabet.decode([examples.targets[3]]) == "a"
+    assert examples.targets[4] == END
+    assert len(examples) == 7
+
+
+@given(st.lists(some_word, min_size=2, max_size=20, unique=True), st.integers(1, 15))
+def test_examples_of_any_words(words, context):
+    alphabet = Alphabet.of(words)
+    contexts, targets = slow_examples(words, alphabet, context)
+    examples = make_examples(words, alphabet, context)
+    np.testing.assert_array_equal(examples.contexts, contexts)
+    np.testing.assert_array_equal(examples.targets, targets)
+    assert examples.contexts.dtype == examples.targets.dtype == np.int32
+    assert examples.contexts.flags.c_contiguous and examples.contexts.flags.writeable
+
+
+@given(st.lists(some_word, min_size=2, max_size=20))
+def test_words_survive_their_tokens(words):
+    alphabet = Alphabet.of(words)
+    for word in words:
+        assert alphabet.decode(alphabet.encode(word)) == word
+        assert END not in alphabet.encode(word)
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "repeated"),
+    [
+        ("emma\nolivia\n", ["emma", "olivia"], 0),
+        ("emma\r\nolivia\r\n", ["emma", "olivia"], 0),
+        ("emma\rolivia", ["emma", "olivia"], 0),
+        ("\ufeffemma\nolivia", ["emma", "olivia"], 0),
+        ("\n\n  emma \n\n\tolivia\n \n", ["emma", "olivia"], 0),
+        ("emma\nolivia\nemma\nemma", ["emma", "olivia"], 2),
+        ("Zoë\nZoe\u0308\nstraße", ["Zoë", "straße"], 1),
+        ("Привет\n中文\n🦊🐻\n", ["Привет", "中文", "🦊🐻"], 0),
+        ("New York\nSt. John's\nR2-D2\n...\n", ["New York", "St. John's", "R2-D2", "..."], 0),
+        ("a\u2028b\nc\n", ["a\u2028b", "c"], 0),
+    ],
+)
+def test_files(tmp_path, content, words, repeated):
+    read = read_words(write(tmp_path / "words.txt", content))
+    assert read.distinct == words
+    assert read.repeated == repeated
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "at least 2 different words are needed, one a line; found none"),
+        ("\n \n\r\n", "found none"),
+        ("emma", "found only one, 'emma'"),
+        ("emma\nemma\n", "found only one, 'emma'"),
+        (b"\xff\xfee\x00m\x00", r"not UTF-8 text \(byte 0xff at position 0\)"),
+        (b"emma\nol\xeevia\n", r"not UTF-8 text \(byte 0xee at position 7\)"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "not UTF-8"),
+        (b"PK\x03\x04\0\0emma\nolivia", "control characters in word 1"),
+        (b"emma\n\x1b[31mred\n", "control characters in word 2"),
+    ],
+)
+def test_files_that_are_no_list_of_words(tmp_path, content, message):
+    path = write(tmp_path / "words.txt", content)
+    with pytest.raises(InputError, match=message) as error:
+        read_words(path)
+    assert path in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["missing.txt", ".", "a\0b", "x" * 300])
+def test_paths_that_cannot_be_read(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^cannot read .*; give a text file"):
+        read_words(name)
+
+
+def test_a_file_without_end_is_refused():
+    with pytest.raises(InputError, match="more than 256 MB"):
+        read_words("/dev/zero") if sys.platform == "linux" else pytest.skip("needs /dev/zero")
+
+
+def test_standard_input(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO("été\nhiver\n".encode())))
+    assert read_words("-").distinct == ["été", "hiver"]
+
+
+def test_a_file_named_like_a_built_in_list_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "names", "one\ntwo")
+    assert read_words("names").distinct == ["one", "two"]
+
+
+def test_a_letter_that_is_not_in_the_alphabet():
+    with pytest.raises(InputError, match="'z' in 'az' is not in the alphabet: ab"):
+        Alphabet("ab").encode("az")
+
+
+def test_a_word_of_10000_letters(tmp_path):
+    words = read_words(write(tmp_path / "long.txt", "ab" * 5000 + "\nc\n")).distinct
+    examples = make_examples(words, Alphabet.of(words), 3)
+    assert len(examples) == 10_003
+
+
+def test_batches_are_examples_and_every_example_comes():
+    alphabet = Alphabet.of(["ab", "b", "cab"])
+    examples = make_examples(["ab", "b", "cab"], alphabet, 2)
+    pairs = {(*context, target) for context, target in zip(examples.contexts.tolist(), examples.targets.tolist(), strict=True)}
+    drawn = set()
+    for contexts, targets in next(batches(examples, 33, seed=0)):
+        assert contexts.shape == (33, 2) and targets.shape == (33,)
+        drawn |= {(*context, target) for context, target in zip(contexts.tolist(), targets.tolist(), strict=True)}
+    assert drawn == pairs
+
+
+def test_every_example_is_equally_likely():
+    examples = make_examples(["ab", "b", "cab"], Alphabet("abc"), 3)  # 9 examples, all different
+    rows = {tuple(row): i for i, row in enumerate(np.column_stack([examples.contexts, examples.targets]).tolist())}
+    assert len(rows) == 9
+    counts = np.zeros(9)
+    stream = batches(examples, 500, seed=1)
+    for contexts, targets in (batch for _ in range(3) for batch in next(stream)):
+        for row in np.column_stack([contexts, targets]).tolist():
+            counts[rows[tuple(row)]] += 1
+    expected = counts.sum() / 9
+    chi_squared = ((counts - expected) ** 2 / expected).sum()
+    assert chi_squared < 26.1  # 8 degrees of freedom: more than this once in a thousand seeds
+
+
+@pytest.mark.parametrize(("batch", "context"), [(1, 1), (64, 3), (1, 100_000), (70_000, 1)])
+def test_blocks_of_batches_have_a_bounded_size(batch, context):
+    examples = make_examples(["ab", "c"], Alphabet("abc"), context)
+    block = next(batches(examples, batch, seed=0))
+    assert 1 <= len(block) <= 64
+    assert len(block) == 1 or sum(c.size + t.size for c, t in block) <= 2**16

@@ -1,0 +1,94 @@
+"""Dreaming words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from autollm.dataset import END, Alphabet
+from autollm.errors import InputError
+from autollm.kernels.sampling import choose
+from autollm.node import Node
+from autollm.sample import dream
+
+ALPHABET = Alphabet("abc")
+RNG = np.random.default_rng
+
+
+def always(logits):
+    """A model with the same logits everywhere."""
+    return lambda contexts: Node(np.tile(np.array(logits, np.float32), (len(contexts), 1)))
+
+
+def chosen_shares(logits, temperature=1.0, top_k=0, count=20_000):
+    rows = np.tile(np.array(logits, np.float32), (count, 1))
+    chosen = np.empty(count, np.int32)
+    choose(rows, RNG(0).random(count), temperature, top_k, chosen)
+    return np.bincount(chosen, minlength=len(logits)) / count
+
+
+def softmax(x):
+    e = np.exp(np.array(x) - np.max(x))
+    return e / e.sum()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_choices_follow_the_softmax(temperature):
+    logits = np.array([0.0, 1.0, -1.0, 2.0])
+    np.testing.assert_allclose(chosen_shares(logits, temperature), softmax(logits / temperature), atol=0.015)
+
+
+def test_top_k_keeps_the_likeliest():
+    shares = chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=2)
+    np.testing.assert_allclose(shares, [0, *softmax([1.0, 2.0])[[0]], 0, *softmax([1.0, 2.0])[[1]]], atol=0.015)
+    assert chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=1).tolist() == [0, 0, 0, 1]
+    assert (chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=99) > 0).all()
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-9, 1e9, 1e300])
+def test_extreme_temperatures(temperature):
+    shares = chosen_shares([0.0, 5.0, -5.0], temperature)
+    expected = [0, 1, 0] if temperature < 1 else [1 / 3] * 3
+    np.testing.assert_allclose(shares, expected, atol=0.015)
+
+
+def test_the_largest_random_number_chooses_something_likely():
+    chosen = np.empty(1, np.int32)
+    choose(np.array([[0, 0, -np.inf]], np.float32), np.array([1 - 2**-53]), 1.0, 0, chosen)
+    assert chosen[0] == 1
+
+
+def test_words_have_a_letter_an_end_and_a_limit():
+    ends = [50.0, 0.0, -50.0, -50.0]  # END is all but certain, and if not END then a
+    assert dream(always(ends), ALPHABET, 3, 5, RNG(0)) == ["a"] * 5
+    endless = [-50.0, 0.0, -50.0, -50.0]
+    assert dream(always(endless), ALPHABET, 3, 2, RNG(0), max_letters=7) == ["a" * 7] * 2
+
+
+def test_words_begin_with_the_prefix():
+    words = dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 50, RNG(0), prefix="cab")
+    assert all(word.startswith("cab") for word in words)
+    assert "cab" in words and len(set(words)) > 5
+    assert dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 2, RNG(0), prefix="cabcab", max_letters=3) == ["cab"] * 2
+    with pytest.raises(InputError, match="'x' in 'ax' is not in the alphabet: abc"):
+        dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 1, RNG(0), prefix="ax")
+
+
+@pytest.mark.parametrize("context", [1, 2, 5])
+def test_a_model_sees_the_letters_before(context):
+    """A model that says: after a comes b, after b comes c, after c the end."""
+    seen = []
+
+    def model(contexts):
+        seen.append(contexts.copy())
+        logits = np.full((len(contexts), 4), -100, np.float32)
+        logits[np.arange(len(contexts)), (contexts[:, -1] + 1) % 4] = 100
+        return Node(logits)
+
+    assert dream(model, ALPHABET, context, 1, RNG(0)) == ["abc"]
+    expected = [[END] * context, *([([END] * context + [1, 2, 3])[i : i + context] for i in (1, 2, 3)])]
+    np.testing.assert_array_equal(np.concatenate(seen), expected)
+
+
+def test_no_words():
+    assert dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 0, RNG(0)) == []
