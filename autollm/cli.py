@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import math
 import os
 import sys
@@ -31,23 +32,19 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see --help)")
 
 
-def positive_int(text: str) -> int:
-    """An option that counts something: 1 up to a thousand million."""
-    value = natural(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return value
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An option that counts something, from `low` to `high`."""
 
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {low} to {high}")
+        return value
 
-def natural(text: str) -> int:
-    """An option that counts something, possibly nothing."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 10**9:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 0 to 1000000000")
-    return value
+    return convert
 
 
 def positive_float(text: str) -> float:
@@ -116,6 +113,8 @@ def seconds_since_start() -> float:
 def run(command: Callable[[], int]) -> int:
     """Run a command and return its exit status; expected errors become one line on standard error."""
     warnings.showwarning = lambda message, *_: print(f"autollm: warning: {message}", file=sys.stderr)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that does not know a letter
     try:
         status = command()
         sys.stdout.flush()

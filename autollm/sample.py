@@ -75,17 +75,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", metavar="MODEL", help="a saved model")
     parser.add_argument(
-        "-n", type=cli.positive_int, default=20, metavar="N", help="how many words (default: %(default)s)"
+        "-n", type=cli.whole(1, 10**6), default=20, metavar="N", help="how many words (default: %(default)s)"
     )
     add_options(parser)
     parser.add_argument(
         "--top-k",
-        type=cli.natural,
+        type=cli.whole(0, 10**6),
         default=0,
         metavar="K",
         help="choose among the K likeliest letters only; 0: among all (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=cli.natural, default=0, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=cli.whole(0, 2**63), default=0, help="(default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

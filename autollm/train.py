@@ -15,7 +15,7 @@ from autollm import checkpoint, cli
 from autollm.dataset import Alphabet, Examples, Words, batches, make_examples, read_words
 from autollm.errors import DivergedError
 from autollm.kernels.jit import report
-from autollm.models import Config, Model, build, parameters
+from autollm.models import MAX_SIZE, Config, Model, build, parameters
 from autollm.optim import SGD
 from autollm.primitives import xent_from_logits
 from autollm.sample import add_options, dream
@@ -138,18 +138,18 @@ def build_parser() -> argparse.ArgumentParser:
     budget.add_argument(
         "--seconds", type=cli.positive_float, default=1.0, metavar="S", help="train so long" + default
     )
-    budget.add_argument("--steps", type=cli.positive_int, metavar="N", help="or for so many steps")
-    option("--batch", type=cli.positive_int, default=64, metavar="B", help="examples in a step" + default)
-    option("--context", type=cli.positive_int, default=3, metavar="K", help="letters to look back" + default)
-    option("--dim", type=cli.positive_int, default=32, metavar="D", help="numbers in a letter's code" + default)
+    budget.add_argument("--steps", type=cli.whole(1, 10**12), metavar="N", help="or for so many steps")
+    option("--batch", type=cli.whole(1, 10**9), default=64, metavar="B", help="examples in a step" + default)
+    option("--context", type=cli.whole(1, MAX_SIZE), default=3, metavar="K", help="letters to look back" + default)
+    option("--dim", type=cli.whole(1, MAX_SIZE), default=32, metavar="D", help="numbers in a letter's code" + default)
     option(
         "--lr",
         type=cli.positive_float,
         metavar="RATE",
         help="learning rate at the start; it falls to 0 (default: 1.5 / context, less for batches below 16)",
     )
-    option("--seed", type=cli.natural, default=0, help="the same seed and --steps give the same words" + default)
-    option("--samples", type=cli.natural, default=20, metavar="N", help="words to dream" + default)
+    option("--seed", type=cli.whole(0, 2**63), default=0, help="the same seed and --steps give the same words" + default)
+    option("--samples", type=cli.whole(0, 10**6), default=20, metavar="N", help="words to dream" + default)
     add_options(parser)
     option("--save", metavar="FILE", help="save the model, as safetensors")
     option("--quiet", action="store_true", help="nothing on standard error but errors")

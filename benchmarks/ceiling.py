@@ -28,8 +28,7 @@ def train_compiled(
 
     A row of `bits` chooses the examples of a block of batches; after the last row comes the first.
     """
-    count, B, K = block_contexts.shape
-    V, D = E.shape
+    (count, B), (V, D) = block_targets.shape, E.shape
     h, dh = np.empty((B, D), np.float32), np.empty((B, D), np.float32)
     logits, dlogits = np.empty((B, V), np.float32), np.empty((B, V), np.float32)
     for step in range(steps):

@@ -1,10 +1,117 @@
-"""The short table at the end of a run."""
+"""The short tables at the end of a run."""
 
-from typing import Any
+from __future__ import annotations
+
+import re
+from statistics import mean
+
+from benchmarks.runs import Run, Series
+from benchmarks.tables import number, table
+
+ORIGINAL_STEPS = 4200  # in one second, at the first workload's size, as the original reports
 
 
-def render(o: dict[str, Any]) -> str:
-    return "\n".join(
-        f"{e['name']:45} {e['extra_info']['unit']:12} {e['extra_info']['spread']:.3f} {e['extra_info']['drift']:+.3f}"
-        for e in o["benchmarks"]
-    ) + str(o["autollm"]["noise"])
+def render(run: Run) -> str:
+    """Everything a person wants to know after a run; what was not measured is left out."""
+    parts = [_workloads(run), _kernels(run), _scale(run), _waiting(run), _calibrators(run), _noise(run)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _within(run: Run, benchmark: str) -> dict[str, Series]:
+    """A benchmark's series by what stands in the brackets of their names."""
+    found = {name: re.fullmatch(rf"{benchmark}\[(.*)\]", name) for name in run.series}
+    return {match[1]: run.series[name] for name, match in found.items() if match}
+
+
+def _workloads(run: Run) -> str:
+    steps, ceilings, seconds = (_within(run, name) for name in ("step", "ceiling", "one_second"))
+    header = ["B x K x D", "steps/s", "steps in 1 s", "loss after it", "least possible", "of original's"]
+    header += ["µs a step", "in kernels", "in Python"]
+    rows = []
+    for i, size in enumerate(dict.fromkeys([*steps, *seconds])):
+        row = [size, number(steps[size].speed) if size in steps else "-"]
+        if size in seconds:
+            done, losses = seconds[size].facts["work"], seconds[size].facts["loss"]
+            multiple = f"{mean(done) / ORIGINAL_STEPS:.1f} x" if i == 0 else "-"
+            row += [number(mean(done)), f"{mean(losses):.4f}", f"{run.optimum[size]:.4f}", multiple]
+        else:
+            row += ["-"] * 4
+        if size in steps and size in ceilings:
+            total, kernels = 1e6 / steps[size].speed, 1e6 / ceilings[size].speed
+            row += [f"{total:.1f}", _share(kernels, total), _share(total - kernels, total)]
+        else:
+            row += [f"{1e6 / steps[size].speed:.1f}" if size in steps else "-", "-", "-"]
+        rows.append(row)
+    return table(header, rows) if rows else ""
+
+
+def _share(part: float, total: float) -> str:
+    return f"{part:.1f} ({part / total:.0%})"
+
+
+def _kernels(run: Run) -> str:
+    """For every size: a kernel's µs in a step, its rate, and its share of the step."""
+    steps, cells = _within(run, "step"), _within(run, "kernel")
+    names = dict.fromkeys(cell.split("-", 1)[1] for cell in cells)
+    sizes = [size for size in dict.fromkeys(cell.split("-", 1)[0] for cell in cells) if size in steps]
+    rows = []
+    for name in names:
+        row = [name]
+        for size in sizes:
+            series = cells[f"{size}-{name}"]
+            seconds = series.facts["work_per_call"] * series.facts["calls_per_step"] / series.speed
+            rate = f"{number(series.shown())} {series.unit}"
+            row.append(f"{seconds * 1e6:.2f}  {rate:>12}  {seconds * steps[size].speed:4.0%}")
+        rows.append(row)
+    return table(["kernel: µs a step, rate, share of it", *sizes], rows) if rows and sizes else ""
+
+
+def _scale(run: Run) -> str:
+    """Time per example as the batch grows, and steps per second as the list of words does."""
+    by_batch, by_words = _within(run, "batch"), _within(run, "words")
+    parts = []
+    if by_batch:
+        times = [f"{1e9 / series.speed:.0f}" for series in by_batch.values()]
+        parts.append(table(["batch", *by_batch], [["ns an example", *times]]))
+    if by_words:
+        header = ["words", *(number(series.facts["words"]) for series in by_words.values())]
+        parts.append(table(header, [["steps/s", *(number(series.speed) for series in by_words.values())]]))
+    return "\n\n".join(parts)
+
+
+def _waiting(run: Run) -> str:
+    """What a user waits for: start-up, words, memory."""
+    lines = []
+    imports = _within(run, "import")
+    if imports:
+        lines.append(
+            "processes: " + ", ".join(f"{code} {one.shown():.0f} ms" for code, one in imports.items())
+        )
+    for name, kind in (("first_step_warm", "loaded"), ("first_step_cold", "compiled")):
+        if series := run.series.get(name):
+            kernels = mean(series.facts["kernel_seconds"])
+            lines.append(
+                f"first step, kernels {kind}: {series.shown() / 1e3:.2f} s, of it {kernels:.2f} s for them"
+            )
+    if series := run.series.get("default_run"):
+        peak, idle = mean(series.facts["peak_memory_mb"]), mean(series.facts["idle_memory_mb"])
+        lines.append(
+            f"peak memory of the default run: {peak:.0f} MB; with numba imported and idle: {idle:.0f} MB"
+        )
+    if series := run.series.get("sampling"):
+        lines.append(f"sampling: {number(series.speed)} names/s")
+    return "\n".join(lines)
+
+
+def _calibrators(run: Run) -> str:
+    found = {
+        name: run.series[name] for name in ("dispatch", "interpreter", "fma", "memory") if name in run.series
+    }
+    told = ", ".join(f"{name} {number(one.shown())} {one.unit}" for name, one in found.items())
+    return f"calibrators: {told}" if told else ""
+
+
+def _noise(run: Run) -> str:
+    if run.noise["noisy"]:
+        return f"This run was NOISY: {'; '.join(run.noise['why'])}."
+    return "This run was quiet."

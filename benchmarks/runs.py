@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ SCHEMA = 1
 TIMES = {"s": 1.0, "ms": 1e3, "ns": 1e9}  # units of rows that show a time; all others are rates
 
 
-class BadInput(Exception):
+class InputError(Exception):
     """A file or option that cannot be used; the message is one line."""
 
 
@@ -42,13 +41,13 @@ class Series:
         return TIMES[self.unit] / self.speed if self.unit in TIMES else self.speed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A file of results."""
 
     path: Path
     label: str
-    when: str
+    identity: str  # the moment of its end, to the microsecond
     fingerprint: dict[str, str]
     golden: dict[str, float]
     optimum: dict[str, float]
@@ -56,6 +55,11 @@ class Run:
     noise: dict[str, Any]
     smoke: bool
     series: dict[str, Series]
+
+    @property
+    def when(self) -> str:
+        """Date, hour and minute (UTC)."""
+        return self.identity[:16].replace("T", " ")
 
 
 def parse(content: dict[str, Any], path: Path) -> Run:
@@ -73,7 +77,7 @@ def parse(content: dict[str, Any], path: Path) -> Run:
     return Run(
         path,
         ours["label"],
-        re.sub(r"T(\d\d:\d\d).*", r" \1", content["datetime"]),
+        content["datetime"],
         ours["fingerprint"],
         ours["golden"],
         ours["optimum"],
@@ -85,67 +89,69 @@ def parse(content: dict[str, Any], path: Path) -> Run:
 
 
 def load(path: Path) -> Run:
-    """Read a file of results. Raises BadInput for anything else, and says what it is."""
+    """Read a file of results. Raises InputError for anything else, and says what it is."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
+        raise InputError(
+            f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})"
+        ) from None
     except ValueError as error:
-        raise BadInput(f"{path}: not a whole JSON file, cut short or damaged ({error})") from None
+        raise InputError(f"{path}: not a whole JSON file, cut short or damaged ({error})") from None
     if not isinstance(content, dict) or "benchmarks" not in content:
-        raise BadInput(f"{path}: not a file of benchmark results")
+        raise InputError(f"{path}: not a file of benchmark results")
     if "autollm" not in content:
-        raise BadInput(f"{path}: results of pytest-benchmark, but of another project")
+        raise InputError(f"{path}: results of pytest-benchmark, but of another project")
     try:
         if content["autollm"]["schema"] > SCHEMA:
-            raise BadInput(f"{path}: written by a newer version of this suite")
+            raise InputError(f"{path}: written by a newer version of this suite")
         run = parse(content, path)
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path}: damaged results ({error!r})") from None
+        raise InputError(f"{path}: damaged results ({error!r})") from None
     if not run.series:
-        raise BadInput(f"{path}: no benchmark in it")
+        raise InputError(f"{path}: no benchmark in it")
     return run
 
 
 def load_all(paths: list[Path]) -> tuple[list[Run], list[str]]:
-    """Runs that can be compared with the first, and a line for each file that cannot.
+    """Runs to be compared with the first of them, and a line for each file that is left out.
 
-    A folder stands for the results in it. What is wrong with a file of a folder is told, and the file
-    left out; what is wrong with a file that was named is an error. The first of the newest fingerprint
-    is what a folder's runs are compared with.
+    A folder stands for the results in it; what cannot be used there is left out, while a file that was
+    named must be good. All runs must have one fingerprint: the first's or, in a folder, the newest's.
     """
     runs: list[Run] = []
-    problems: list[str] = []
-    named = [path for path in paths if not path.is_dir()]
-    for path in [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]:
-        try:
-            run = load(path)
-            if twin := next((other for other in runs if _same(other, run)), None):
-                raise BadInput(f"{path}: the same run as {twin.path}")
-            runs.append(run)
-        except BadInput as error:
-            if path in named:
-                raise
-            problems.append(str(error))
+    left_out: list[str] = []
+    for path in paths:
+        for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+            try:
+                runs.append(_load_new(file, runs))
+            except InputError as error:
+                if not path.is_dir():
+                    raise
+                left_out.append(str(error))
     if runs:
-        wanted = runs[0] if named else max(runs, key=lambda run: run.when)
-        for run in runs:
-            if run.fingerprint != wanted.fingerprint:
-                problems.append(f"{run.path}: {_difference(wanted, run)}")
-        runs = [run for run in runs if run.fingerprint == wanted.fingerprint]
+        model = max(runs, key=lambda run: run.identity) if paths[0].is_dir() else runs[0]
+        others = [run for run in runs if run.fingerprint != model.fingerprint]
+        left_out += [f"{run.path}: {_difference(model, run)}" for run in others]
+        runs = [run for run in runs if run not in others]
     if len(runs) < 2:
-        raise BadInput("; ".join([*problems, f"two runs are needed to compare, found {len(runs)}"]))
-    return runs, problems
+        raise InputError("; ".join([*left_out, f"two runs are needed to compare, found {len(runs)}"]))
+    return runs, left_out
 
 
-def _same(a: Run, b: Run) -> bool:
-    return a.path.resolve() == b.path.resolve() or (
-        a.series.keys() == b.series.keys()
-        and all(np.array_equal(a.series[name].speeds, b.series[name].speeds) for name in a.series)
-    )
+def _load_new(path: Path, runs: list[Run]) -> Run:
+    """Load a run that is not among `runs` yet."""
+    run = load(path)
+    for other in runs:
+        if other.identity == run.identity:
+            raise InputError(f"{path}: the same run as {other.path}")
+    return run
 
 
-def _difference(wanted: Run, run: Run) -> str:
-    parts = [name for name in wanted.fingerprint if wanted.fingerprint[name] != run.fingerprint.get(name)]
-    parts = [part for part in parts if part != "digest"]
-    return f"not comparable with {wanted.path.name}, measured with another {' and '.join(parts)}"
+def _difference(model: Run, run: Run) -> str:
+    parts = [
+        part
+        for part in ("configuration", "data", "source")
+        if model.fingerprint[part] != run.fingerprint[part]
+    ]
+    return f"not comparable with {model.path}, it measured another {' and another '.join(parts)}"

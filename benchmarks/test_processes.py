@@ -58,14 +58,14 @@ def test_first_step_warm(measure_once: Any) -> None:
     measure_once(lambda: python(FIRST_STEP), "ms", about_kernels)
 
 
-@pytest.mark.visits(2)
+@pytest.mark.visits(4)
 def test_first_step_cold(measure_once: Any) -> None:
     """The same with an empty cache: every kernel is compiled."""
     with tempfile.TemporaryDirectory() as empty:
         measure_once(lambda: python(FIRST_STEP, NUMBA_CACHE_DIR=empty), "ms", about_kernels)
 
 
-@pytest.mark.visits(2)
+@pytest.mark.visits(4)
 def test_default_run(measure_once: Any) -> None:
     """`python -m autollm.train`: its peak memory, beside that of a process that only imports numba."""
     idle = python("import numba" + TELL_PEAK)["peak_memory_mb"]

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from autollm.dataset import Alphabet, Examples, batches, make_examples, read_words
-from autollm.models import Bag, Config, Model, ReorderedBag, build, parameters
+from autollm.models import Config, Model, ReorderedBag, build, parameters
 from autollm.train import Budget, mean_loss, train
 
 GOLDEN_STEPS = 20

@@ -1,0 +1,323 @@
+"""The commands, as a user types them: in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autollm import cli, train
+
+QUICK = ("--steps", "100", "--samples", "3")
+posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, /dev/full, shells")
+
+
+def autollm(*arguments, stdin=None, **settings):
+    """Run `python -m autollm.COMMAND ...`."""
+    command = [sys.executable, "-m", f"autollm.{arguments[0]}", *arguments[1:]]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, encoding="utf-8", **settings)
+
+
+def refused(*arguments, **settings):
+    """The one line that a refused command prints."""
+    done = autollm(*arguments, **settings)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert re.fullmatch(r"autollm: error: .+\n", done.stderr), done.stderr
+    return done.stderr
+
+
+def refused_here(capsys, *arguments):
+    """The same in this process, which is much faster: for many values of one option."""
+    assert cli.run(lambda: train.main(list(arguments))) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"autollm: error: .+\n", err), err
+    return err
+
+
+def without_time(text):
+    return re.sub(r"Elapsed: .*", "", text)
+
+
+def test_the_output_has_the_seeds_shape():
+    done = autollm("train", "--seconds", "0.2", "--samples", "12")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"Elapsed: 0\.2\d\d seconds", lines[0])
+    assert re.fullmatch(r"Steps: \d+", lines[1])
+    assert re.fullmatch(r"Final loss: \d\.\d{4}", lines[2])
+    assert lines[3] == "Samples:"
+    assert len(lines) == 16
+    for number, line in enumerate(lines[4:], 1):
+        assert re.fullmatch(rf" *{number} : [a-z]+( +\(in the list\))?", line)
+
+
+def test_remarks_go_to_standard_error():
+    done = autollm("train", *QUICK)
+    assert re.search(r"kernels (loaded|compiled, first run only): [\d.]+ s", done.stderr)
+    assert re.search(r"ready [\d.]+ s after the start", done.stderr)
+    assert re.search(r"[\d,]+ steps per second", done.stderr)
+    assert re.search(r"\d of 3 samples are new \(\d+%\)", done.stderr)
+    assert "\r" not in done.stderr, "no live line when nobody watches"
+    assert autollm("train", *QUICK, "--quiet").stderr == ""
+
+
+def test_a_first_run_says_that_it_compiles(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for expected in ("compiled, first run only", "loaded"):
+        assert expected in autollm("train", *QUICK, env=environment).stderr
+
+
+def test_json_holds_everything():
+    done = autollm("train", *QUICK, "--json", "--seed", "4")
+    facts = json.loads(done.stdout)
+    assert facts["steps"] == 100
+    assert facts["steps_per_second"] == pytest.approx(100 / facts["elapsed_seconds"])
+    assert 1.9 < facts["final_loss"] < 3.3
+    assert len(facts["samples"]) == 3
+    assert facts["startup_seconds"] > facts["compile_seconds"] > 0
+    config = facts["config"]
+    assert (config["data"], config["batch"], config["context"], config["dim"]) == ("names", 64, 3, 32)
+    assert (config["seed"], config["lr"], config["temperature"]) == (4, 0.5, 1.0)
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    def result(name):
+        path = str(tmp_path / name)
+        done = autollm("train", "--steps", "2000", "--seed", "7", "--save", path)
+        return without_time(done.stdout), Path(path).read_bytes()
+
+    assert result("a") == result("b")
+
+
+def test_samples_that_are_in_the_list_are_marked():
+    done = autollm("train", "--steps", "400", "--data", "-", stdin="a\nb\n")
+    assert "(in the list)" in done.stdout
+
+
+def test_words_of_any_kind_go_in_and_come_out():
+    words = "Zoë\r\nstraße\r\nПривет\r\n中文\r\n🦊🐻\r\nNew York\r\nR2.D2\r\n"
+    done = autollm("train", *QUICK, "--data", "-", "--json", "--prefix", "New ", stdin="\ufeff" + words)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["words"] == 7
+    assert all(sample.startswith("New ") for sample in facts["samples"])
+
+
+def test_output_in_a_terminal_that_knows_no_such_letters():
+    done = autollm(
+        "train", *QUICK, "--data", "-", stdin="éé\nèè\n", env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_save_then_sample(tmp_path):
+    path = str(tmp_path / "names.safetensors")
+    assert autollm("train", *QUICK, "--save", path).returncode == 0
+    done = autollm("sample", path, "-n", "1000", "--prefix", "ma", "--temperature", "0.7", "--top-k", "5")
+    words = done.stdout.splitlines()
+    assert len(words) == 1000
+    assert all(word.startswith("ma") for word in words)
+    again = autollm("sample", path, "-n", "1000", "--prefix", "ma", "--temperature", "0.7", "--top-k", "5")
+    assert again.stdout == done.stdout
+    facts = json.loads(autollm("sample", path, "-n", "2", "--json", "--seed", "9").stdout)
+    assert len(facts["samples"]) == 2
+
+
+def test_the_installed_command(tmp_path):
+    path = str(tmp_path / "names.safetensors")
+    command = str(Path(sys.executable).with_name("autollm"))
+    done = subprocess.run([command, "train", *QUICK, "--save", path], capture_output=True, text=True)
+    assert "Steps: 100" in done.stdout
+    done = subprocess.run([command, "sample", path, "-n", "2"], capture_output=True, text=True)
+    assert len(done.stdout.splitlines()) == 2
+    done = subprocess.run([command, "dance"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "dance" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "sample"])
+def test_help_shows_defaults_and_an_example(command):
+    text = autollm(command, "--help").stdout
+    assert "default:" in text
+    assert f"example:  autollm {command}" in text
+    options = {"train": "data seconds steps batch context dim lr seed samples temperature prefix save quiet json"}
+    for option in options.get(command, "prefix temperature seed top-k json").split():
+        assert f"--{option}" in text
+
+
+# --- what goes wrong -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["--seconds", "--lr", "--temperature"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e999", "one", ""])
+def test_amounts_that_make_no_sense(capsys, option, value):
+    line = refused_here(capsys, f"{option}={value}")
+    assert f"{option}: {value!r} is not a finite number above 0" in line
+
+
+@pytest.mark.parametrize("option", ["--steps", "--batch", "--context", "--dim"])
+@pytest.mark.parametrize("value", ["0", "-3", "1.5", "many", "99999999999999999999"])
+def test_sizes_that_make_no_sense(capsys, option, value):
+    line = refused_here(capsys, f"{option}={value}")
+    assert f"{option}: {value!r} is not a whole number from 1 to" in line
+
+
+@pytest.mark.parametrize("option", ["--seed", "--samples"])
+def test_negative_numbers(capsys, option):
+    assert f"{option}: '-1' is not a whole number from 0 to" in refused_here(capsys, f"{option}=-1")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    ["--batch=1000000000", "--context=1000000 --data=names-32k", "--dim=1000000 --batch=900000"],
+)
+def test_sizes_beyond_memory(capsys, sizes):
+    line = refused_here(capsys, *sizes.split())
+    assert re.search(r"these sizes need about [\d,.]+ GB of memory, and this machine has [\d,.]+ GB", line)
+
+
+def test_options_that_do_not_exist_or_exclude_each_other():
+    assert "--wings" in refused("train", "--wings", "2")
+    assert "'nan' is not a finite number" in refused("train", "--lr", "nan")
+    assert "not allowed with" in refused("train", "--seconds", "1", "--steps", "5")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "at least 2 different words"), (b"emma", "found only one"), (b"\xff\xfe", "not UTF-8"), (b"a\0\nb", "control")],
+)
+def test_unusable_data(capsys, tmp_path, content, message):
+    path = tmp_path / "words.txt"
+    path.write_bytes(content)
+    line = refused_here(capsys, "--data", str(path))
+    assert message in line and str(path) in line
+
+
+def test_missing_data_and_folders(tmp_path):
+    assert "No such file" in refused("train", "--data", str(tmp_path / "missing"))
+    assert "directory" in refused("train", "--data", str(tmp_path))
+
+
+def test_a_prefix_with_an_unknown_letter(tmp_path):
+    assert "'7' in 'ma7' is not in the alphabet" in refused("train", "--prefix", "ma7")
+    path = str(tmp_path / "model")
+    autollm("train", *QUICK, "--save", path)
+    assert "'7' in 'ma7' is not in the alphabet" in refused("sample", path, "--prefix", "ma7")
+
+
+def test_models_that_cannot_be_read(tmp_path):
+    assert "cannot read the model" in refused("sample", str(tmp_path / "missing"))
+    foreign = tmp_path / "foreign"
+    foreign.write_bytes(b"emma\nolivia\n" * 20)
+    assert "not a safetensors file" in refused("sample", str(foreign))
+    assert foreign.read_bytes() == b"emma\nolivia\n" * 20
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_training(tmp_path):
+    start = time.monotonic()
+    assert "cannot save to" in refused("train", "--seconds", "60", "--save", str(tmp_path / "no" / "model"))
+    assert "not a regular file" in refused("train", "--seconds", "60", "--save", str(tmp_path))
+    assert time.monotonic() - start < 60, "it did not train first"
+
+
+@posix
+def test_a_disk_that_fills_up_while_saving_loses_nothing(tmp_path):
+    """A limit on the size of files that are written acts like a full disk."""
+    target = tmp_path / "model"
+    target.write_text("an older model")
+    script = f"ulimit -f 1; exec {sys.executable} -m autollm.train --steps 100 --dim 64 --save {target}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Samples:" in done.stdout, "what was learned is printed first"
+    assert f"autollm: error: cannot save to {target}: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert target.read_text() == "an older model"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+@posix
+def test_standard_output_on_a_full_disk():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "autollm.train", *QUICK, "--quiet"],
+            stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "autollm: error: cannot write: No space left on device\n"
+
+
+@posix
+def test_a_reader_that_leaves_early():
+    script = f"{sys.executable} -m autollm.train --steps 50 --samples 20000 | head -1"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stdout.startswith("Elapsed:")
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr and "Exception" not in done.stderr
+
+
+@posix
+def test_ctrl_c_ends_training_and_prints_what_was_learned():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autollm.train", "--seconds", "600", "--samples", "3"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stderr:
+        if line.startswith("ready"):
+            break
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    output, remarks = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Final loss:" in output and " 3 : " in output
+    assert "Traceback" not in remarks
+
+
+@posix
+def test_ctrl_c_before_training():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autollm.train", "--data", "-"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(3)  # it is waiting for words
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    assert process.returncode == 130
+    assert process.stderr.read() == "autollm: interrupted\n"
+
+
+def test_divergence_saves_nothing(tmp_path):
+    done = autollm("train", "--steps", "2000", "--lr", "1e6", "--save", str(tmp_path / "model"))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.search(r"autollm: error: the loss is \S+ after \d+ steps; try a --lr below 1e\+06\n$", done.stderr)
+    assert os.listdir(tmp_path) == []
+
+
+@posix
+def test_a_live_line_while_a_person_watches():
+    import pty
+
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "autollm.train", "--seconds", "0.5", "--samples", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave)
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(master, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    assert process.wait() == 0
+    assert re.search(rb"\r +\d+%  loss \d\.\d{3}  [\d,]+ steps  [\d,]+ steps/s", shown)
