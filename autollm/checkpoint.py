@@ -90,7 +90,9 @@ def _description(path: str, text: str) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: its description is damaged ({error})") from None
     if newer:
-        raise InputError(f"{path}: saved in format {about['format']} by a newer autollm; this one reads {FORMAT}")
+        raise InputError(
+            f"{path}: saved in format {about['format']} by a newer autollm; this one reads {FORMAT}"
+        )
     return about
 
 

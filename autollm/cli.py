@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from autollm.errors import DivergedError, InputError
 
@@ -23,10 +23,8 @@ _IMPORTED = time.perf_counter()
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
-    def __init__(self, **settings: str) -> None:
-        super().__init__(
-            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings
-        )
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see --help)")

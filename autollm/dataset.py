@@ -52,7 +52,9 @@ def read_words(source: str) -> Words:
     words = [word for line in lines if (word := unicodedata.normalize("NFC", line.strip()))]
     for number, word in enumerate(words, 1):
         if not word.isprintable() and any(unicodedata.category(c) == "Cc" for c in word):
-            raise InputError(f"{source}: not a text file (control characters in word {number}: {word[:20]!r})")
+            raise InputError(
+                f"{source}: not a text file (control characters in word {number}: {word[:20]!r})"
+            )
     distinct = list(dict.fromkeys(words))
     if len(distinct) < 2:
         found = f"only one, {distinct[0][:40]!r}" if distinct else "none"

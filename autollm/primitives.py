@@ -61,14 +61,14 @@ class GatheredRows(Node):
         self._rows: Array | None = None
 
     @property
-    def v(self) -> Array:  # type: ignore[override]
+    def v(self) -> Array:
         """The rows, (B, K, D)."""
         if self._rows is None:
             self._rows = np.empty((*self.ids.shape, self.table.v.shape[1]), float32)
             gather_rows_forward(self.table.v, self.ids, self._rows)
         return self._rows
 
-    def back(self, g: Array) -> None:  # type: ignore[override]
+    def back(self, g: Array) -> None:
         """Add every row's share to the row it came from."""
         dtable = self.table.bucket()
         gather_rows_backward(self.ids, g, dtable)

@@ -64,8 +64,9 @@ def train(
 ) -> Run:
     """Train `model` in place on random batches of `examples` until the budget is used.
 
-    The learning rate falls linearly from `lr` to 0 over the budget. `watch(step, loss, used)` is called now and then. Ctrl-C ends training early. Raises DivergedError
-    when the loss is NaN or infinite.
+    The learning rate falls linearly from `lr` to 0 over the budget. `watch(step, loss, used)` is called
+    now and then. Ctrl-C ends training early. Raises DivergedError when the loss is no longer a
+    reasonable number.
     """
     lr = lr or default_lr(examples.contexts.shape[1], batch)
     optimiser = SGD(parameters(model).values())
@@ -132,7 +133,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--data",
         default="names",
         metavar="FILE",
-        help="UTF-8 text, one word a line; - for standard input; names or names-32k for a built-in list" + default,
+        help="UTF-8 text, one word a line; - for standard input; names or names-32k for a built-in list"
+        + default,
     )
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument(
@@ -140,15 +142,32 @@ def build_parser() -> argparse.ArgumentParser:
     )
     budget.add_argument("--steps", type=cli.whole(1, 10**12), metavar="N", help="or for so many steps")
     option("--batch", type=cli.whole(1, 10**9), default=64, metavar="B", help="examples in a step" + default)
-    option("--context", type=cli.whole(1, MAX_SIZE), default=3, metavar="K", help="letters to look back" + default)
-    option("--dim", type=cli.whole(1, MAX_SIZE), default=32, metavar="D", help="numbers in a letter's code" + default)
+    option(
+        "--context",
+        type=cli.whole(1, MAX_SIZE),
+        default=3,
+        metavar="K",
+        help="letters to look back" + default,
+    )
+    option(
+        "--dim",
+        type=cli.whole(1, MAX_SIZE),
+        default=32,
+        metavar="D",
+        help="numbers in a letter's code" + default,
+    )
     option(
         "--lr",
         type=cli.positive_float,
         metavar="RATE",
         help="learning rate at the start; it falls to 0 (default: 1.5 / context, less for batches below 16)",
     )
-    option("--seed", type=cli.whole(0, 2**63), default=0, help="the same seed and --steps give the same words" + default)
+    option(
+        "--seed",
+        type=cli.whole(0, 2**63),
+        default=0,
+        help="the same seed and --steps give the same words" + default,
+    )
     option("--samples", type=cli.whole(0, 10**6), default=20, metavar="N", help="words to dream" + default)
     add_options(parser)
     option("--save", metavar="FILE", help="save the model, as safetensors")
@@ -170,13 +189,16 @@ def main(argv: list[str] | None = None) -> int:
     cli.check_memory(_bytes_needed(options, words, alphabet), "--batch, --context or --dim")
     examples = make_examples(words.distinct, alphabet, config.context)
     model = build(config, alphabet.size, options.seed)
-    talk(f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out; {len(examples):,} examples")
+    talk(
+        f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out; {len(examples):,} examples"
+    )
 
     warm_up(config)
+    startup = cli.seconds_since_start()
     how = "compiled, first run only" if report.compiled else "loaded"
     talk(f"{report.compiled or report.loaded} kernels {how}: {report.seconds:.2f} s")
-    startup = cli.seconds_since_start()
     talk(f"ready {startup:.2f} s after the start")
+
     run = train(
         model,
         examples,
@@ -189,7 +211,6 @@ def main(argv: list[str] | None = None) -> int:
     talk.end_progress()
     final_loss = mean_loss(model, examples)
     check_loss(final_loss, run.steps, options.lr)
-
     samples = dream(
         model,
         alphabet,
@@ -200,7 +221,8 @@ def main(argv: list[str] | None = None) -> int:
         prefix=options.prefix,
         max_letters=2 * max(map(len, words.distinct)) + len(options.prefix),
     )
-    old = set(words.distinct)
+    in_list = set(words.distinct)
+    new = sum(word not in in_list for word in samples)
     if options.json:
         facts = {
             "elapsed_seconds": run.seconds,
@@ -208,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
             "steps_per_second": run.steps / run.seconds,
             "final_loss": final_loss,
             "samples": samples,
-            "new_samples": sum(word not in old for word in samples),
+            "new_samples": new,
             "startup_seconds": startup,
             "compile_seconds": report.seconds,
             "compiled_kernels": report.compiled,
@@ -221,12 +243,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(facts, ensure_ascii=False))
     else:
-        print(f"Elapsed: {run.seconds:.3f} seconds")
-        print(f"Steps: {run.steps}")
-        print(f"Final loss: {final_loss:.4f}")
-        print("Samples:")
-        for number, word in enumerate(samples, 1):
-            print(f"{number:2} : {word}{'  (in the list)' if word in old else ''}")
+        print(_results(run, final_loss, samples, in_list))
     sys.stdout.flush()  # what was learned is out before anything else can fail
 
     if options.save:
@@ -234,17 +251,31 @@ def main(argv: list[str] | None = None) -> int:
         talk(f"saved to {options.save}")
     talk(f"{run.steps / run.seconds:,.0f} steps per second")
     if samples:
-        new = sum(word not in old for word in samples)
         talk(f"{new} of {len(samples)} samples are new ({new / len(samples):.0%})")
     return cli.INTERRUPTED if run.interrupted else 0
+
+
+def _results(run: Run, final_loss: float, samples: list[str], in_list: set[str]) -> str:
+    """What is printed for a person: time, steps, loss, numbered samples."""
+    lines = [
+        f"Elapsed: {run.seconds:.3f} seconds",
+        f"Steps: {run.steps}",
+        f"Final loss: {final_loss:.4f}",
+        "Samples:",
+    ]
+    for number, word in enumerate(samples, 1):
+        lines.append(f"{number:2} : {word}{'  (in the list)' if word in in_list else ''}")
+    return "\n".join(lines)
 
 
 def _bytes_needed(options: argparse.Namespace, words: Words, alphabet: Alphabet) -> int:
     """Roughly what a run will hold at once: examples, batches, a step's arrays, parameters."""
     places = sum(map(len, words.distinct)) + len(words.distinct)
-    B, K, D, V = options.batch, options.context, options.dim, alphabet.size
+    V = alphabet.size
+    B, K, D = options.batch, options.context, options.dim
     rows = places + len(words.distinct) + options.samples  # of contexts; twice, while they are made
-    return 4 * (2 * rows * (K + 1) + 2 * B * (K + 1) + 4 * max(B, 4096) * (D + V) + 6 * V * D)
+    needed: int = 4 * (2 * rows * (K + 1) + 2 * B * (K + 1) + 4 * max(B, 4096) * (D + V) + 6 * V * D)
+    return needed
 
 
 if __name__ == "__main__":

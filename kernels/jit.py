@@ -86,7 +86,7 @@ def helper(function: Callable[..., Any]) -> Any:
 
 
 @helper
-def check_ids(ids, limit):
+def check_ids(ids: Any, limit: int) -> None:
     """Raise IdError unless every id of a flat int32 array is in 0..limit-1."""
     top = np.uint32(0)
     for i in range(ids.size):

@@ -7,7 +7,9 @@ from autollm.kernels.jit import ShapeError, kernel
 def sgd_update(values, grads, rate):
     """values -= rate * grads, then grads = 0; both (P,)."""
     if grads.shape != values.shape:
-        raise ShapeError("sgd: values and grads must agree; got ({},), ({},)", values.shape[0], grads.shape[0])
+        raise ShapeError(
+            "sgd: values and grads must agree; got ({},), ({},)", values.shape[0], grads.shape[0]
+        )
     step = values.dtype.type(rate)
     for i in range(values.shape[0]):
         values[i] -= step * grads[i]

@@ -20,7 +20,7 @@ def choose(logits, uniforms, temperature, top_k, chosen):
         )  # fmt: skip
     weights = np.empty(V)
     for b in range(B):
-        top = logits[b].max()
+        top = np.float64(logits[b].max())
         floor = np.sort(logits[b])[V - top_k] if 0 < top_k < V else np.float32(-np.inf)
         total = 0.0
         for v in range(V):

@@ -173,7 +173,9 @@ def _compiles(function, result, *arguments):
 
             def generic(self, given, _):
                 if accepts(given):
-                    return signature(result, *(h if isinstance(h, A) else w for h, w in zip(given, arguments)))
+                    return signature(
+                        result, *(h if isinstance(h, A) else w for h, w in zip(given, arguments))
+                    )
 
         @lower_builtin(function, *(A if want is INTEGERS else want for want in arguments))
         def lowering(context, builder, sig, values):
@@ -259,7 +261,15 @@ def _run_length(b, integers, i, n):
     start, mask = b.gep(integers, [i]), _first(b, n)
     address = b.bitcast(start, _ivec.as_pointer())
     first = _broadcast(b, b.load(start), _ivec)
-    run = _call(b, f"llvm.masked.load.v{LANES}i32.p0", _ivec, address, _ALIGN, mask, b.add(first, ir.Constant(_ivec, [1]*LANES)))
+    run = _call(
+        b,
+        f"llvm.masked.load.v{LANES}i32.p0",
+        _ivec,
+        address,
+        _ALIGN,
+        mask,
+        b.add(first, ir.Constant(_ivec, [1] * LANES)),
+    )
     equal = b.bitcast(b.icmp_signed("==", run, first), ir.IntType(LANES))
     length = b.cttz(b.not_(equal), ir.Constant(ir.IntType(1), 0))
     return b.zext(length, ir.IntType(64))
@@ -329,7 +339,9 @@ def _exp(b, x):
     shift = _constant(1.5 * 2**23)
     shifted = fma(x, _constant(1.44269504), shift)
     n = b.fsub(shifted, shift, flags=("nsz",))
-    f = fma(n, _constant(-0.693359375), x)  # ln(2) in two parts: the first has few bits, so n times it is exact
+    f = fma(
+        n, _constant(-0.693359375), x
+    )  # ln(2) in two parts: the first has few bits, so n times it is exact
     f = fma(n, _constant(2.12194440e-4), f)
     p = _constant(_EXP[0])
     for c in _EXP[1:]:

@@ -69,12 +69,12 @@ def test_an_old_file_is_replaced_whole_and_nothing_is_left_over(model, saved, tm
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(InputError, match="cannot read the model .*nothing"):
+    with pytest.raises(InputError, match=r"cannot read the model .*nothing"):
         checkpoint.load(str(tmp_path / "nothing"))
 
 
 def test_a_folder(tmp_path):
-    with pytest.raises(InputError, match="cannot read the model|damaged"):
+    with pytest.raises(InputError, match=r"cannot read the model|damaged"):
         checkpoint.load(str(tmp_path))
 
 
@@ -84,14 +84,14 @@ def test_a_truncated_file(saved, size):
         content = file.read()
     with open(saved, "wb") as file:
         file.write(content[:size])
-    with pytest.raises(InputError, match="damaged, or not a safetensors file|cannot read the model"):
+    with pytest.raises(InputError, match=r"damaged, or not a safetensors file|cannot read the model"):
         checkpoint.load(saved)
 
 
 def test_a_text_file(saved):
     with open(saved, "w") as file:
         file.write("emma\nolivia\n" * 100)
-    with pytest.raises(InputError, match="damaged, or not a safetensors file"):
+    with pytest.raises(InputError, match=r"damaged, or not a safetensors file"):
         checkpoint.load(saved)
 
 
@@ -128,12 +128,12 @@ def test_a_target_that_cannot_be_written(model, tmp_path, monkeypatch, target):
         lambda: checkpoint.check_target(target),
         lambda: checkpoint.save(target, model, CONFIG, ALPHABET),
     ):
-        with pytest.raises(InputError, match="cannot save to"):
+        with pytest.raises(InputError, match=r"cannot save to"):
             attempt()
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs /dev/null")
 def test_a_device_is_never_replaced():
-    with pytest.raises(InputError, match="not a regular file"):
+    with pytest.raises(InputError, match=r"not a regular file"):
         checkpoint.check_target("/dev/null")

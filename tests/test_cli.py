@@ -150,7 +150,9 @@ def test_help_shows_defaults_and_an_example(command):
     text = autollm(command, "--help").stdout
     assert "default:" in text
     assert f"example:  autollm {command}" in text
-    options = {"train": "data seconds steps batch context dim lr seed samples temperature prefix save quiet json"}
+    options = {
+        "train": "data seconds steps batch context dim lr seed samples temperature prefix save quiet json"
+    }
     for option in options.get(command, "prefix temperature seed top-k json").split():
         assert f"--{option}" in text
 
@@ -194,7 +196,12 @@ def test_options_that_do_not_exist_or_exclude_each_other():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "at least 2 different words"), (b"emma", "found only one"), (b"\xff\xfe", "not UTF-8"), (b"a\0\nb", "control")],
+    [
+        (b"", "at least 2 different words"),
+        (b"emma", "found only one"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"a\0\nb", "control"),
+    ],
 )
 def test_unusable_data(capsys, tmp_path, content, message):
     path = tmp_path / "words.txt"
@@ -261,7 +268,9 @@ def test_a_reader_that_leaves_early():
     script = f"{sys.executable} -m autollm.train --steps 50 --samples 20000 | head -1"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert done.stdout.startswith("Elapsed:")
-    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr and "Exception" not in done.stderr
+    assert (
+        "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr and "Exception" not in done.stderr
+    )
 
 
 @posix
@@ -298,7 +307,9 @@ def test_divergence_saves_nothing(tmp_path):
     done = autollm("train", "--steps", "2000", "--lr", "1e6", "--save", str(tmp_path / "model"))
     assert done.returncode == 1
     assert done.stdout == ""
-    assert re.search(r"autollm: error: the loss is \S+ after \d+ steps; try a --lr below 1e\+06\n$", done.stderr)
+    assert re.search(
+        r"autollm: error: the loss is \S+ after \d+ steps; try a --lr below 1e\+06\n$", done.stderr
+    )
     assert os.listdir(tmp_path) == []
 
 

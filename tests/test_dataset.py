@@ -153,17 +153,24 @@ def test_a_word_of_10000_letters(tmp_path):
 def test_batches_are_examples_and_every_example_comes():
     alphabet = Alphabet.of(["ab", "b", "cab"])
     examples = make_examples(["ab", "b", "cab"], alphabet, 2)
-    pairs = {(*context, target) for context, target in zip(examples.contexts.tolist(), examples.targets.tolist(), strict=True)}
+    pairs = {
+        (*context, target)
+        for context, target in zip(examples.contexts.tolist(), examples.targets.tolist(), strict=True)
+    }
     drawn = set()
     for contexts, targets in next(batches(examples, 33, seed=0)):
         assert contexts.shape == (33, 2) and targets.shape == (33,)
-        drawn |= {(*context, target) for context, target in zip(contexts.tolist(), targets.tolist(), strict=True)}
+        drawn |= {
+            (*context, target) for context, target in zip(contexts.tolist(), targets.tolist(), strict=True)
+        }
     assert drawn == pairs
 
 
 def test_every_example_is_equally_likely():
     examples = make_examples(["ab", "b", "cab"], Alphabet("abc"), 3)  # 9 examples, all different
-    rows = {tuple(row): i for i, row in enumerate(np.column_stack([examples.contexts, examples.targets]).tolist())}
+    rows = {
+        tuple(row): i for i, row in enumerate(np.column_stack([examples.contexts, examples.targets]).tolist())
+    }
     assert len(rows) == 9
     counts = np.zeros(9)
     stream = batches(examples, 500, seed=1)

@@ -193,7 +193,9 @@ def call_with(name, **changes):
 each_input = pytest.mark.parametrize(
     ("name", "key"), [(name, key) for name, row in ROWS.items() for key in (*row.floats, *row.ids)]
 )
-each_ids = pytest.mark.parametrize(("name", "key"), [(name, key) for name, row in ROWS.items() for key in row.ids])
+each_ids = pytest.mark.parametrize(
+    ("name", "key"), [(name, key) for name, row in ROWS.items() for key in row.ids]
+)
 
 
 def input_of(name, key):
@@ -203,7 +205,7 @@ def input_of(name, key):
 
 @each_input
 def test_a_wrong_dtype_is_refused(name, key):
-    with pytest.raises(TypeError, match="must be a C-contiguous, writeable (float32|int32) array"):
+    with pytest.raises(TypeError, match=r"must be a C-contiguous, writeable (float32|int32) array"):
         call_with(name, **{key: input_of(name, key).astype(np.float64)})
 
 
@@ -215,7 +217,7 @@ def test_a_wrong_number_of_axes_is_refused(name, key):
 
 @each_input
 def test_a_strided_array_is_refused(name, key):
-    with pytest.raises(TypeError, match="non-contiguous|transposed"):
+    with pytest.raises(TypeError, match=r"non-contiguous|transposed"):
         call_with(name, **{key: np.repeat(input_of(name, key), 2, axis=-1)[..., ::2]})
 
 
@@ -241,7 +243,7 @@ def test_an_id_out_of_range_is_refused(name, key, bad):
 def test_sizes_that_do_not_agree_are_refused(name, key, axis):
     array = input_of(name, key)
     longer = np.concatenate([array, array.take([0], axis)], axis)
-    with pytest.raises(ValueError, match="6"):
+    with pytest.raises(ValueError, match=r"6"):
         call_with(name, **{key: longer})
 
 
@@ -255,5 +257,5 @@ def test_ids_changed_after_the_forward_pass_cannot_harm(name, key):
     if name == "xent_from_logits":
         out.back(u)  # needs no targets any more: forward saved the derivative
     else:
-        with pytest.raises(IndexError, match="1000000"):
+        with pytest.raises(IndexError, match=r"1000000"):
             out.back(u)

@@ -40,7 +40,9 @@ def test_choices_follow_the_softmax(temperature):
 
 def test_top_k_keeps_the_likeliest():
     shares = chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=2)
-    np.testing.assert_allclose(shares, [0, *softmax([1.0, 2.0])[[0]], 0, *softmax([1.0, 2.0])[[1]]], atol=0.015)
+    np.testing.assert_allclose(
+        shares, [0, *softmax([1.0, 2.0])[[0]], 0, *softmax([1.0, 2.0])[[1]]], atol=0.015
+    )
     assert chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=1).tolist() == [0, 0, 0, 1]
     assert (chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=99) > 0).all()
 
@@ -69,7 +71,9 @@ def test_words_begin_with_the_prefix():
     words = dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 50, RNG(0), prefix="cab")
     assert all(word.startswith("cab") for word in words)
     assert "cab" in words and len(set(words)) > 5
-    assert dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 2, RNG(0), prefix="cabcab", max_letters=3) == ["cab"] * 2
+    assert (
+        dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 2, RNG(0), prefix="cabcab", max_letters=3) == ["cab"] * 2
+    )
     with pytest.raises(InputError, match="'x' in 'ax' is not in the alphabet: abc"):
         dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 1, RNG(0), prefix="ax")
 

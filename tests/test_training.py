@@ -84,7 +84,9 @@ def test_training_reaches_the_convex_minimum():
     assert least <= mean_loss(model, EXAMPLES) <= least + 0.01
 
 
-@pytest.mark.parametrize(("context", "dim", "batch"), [(1, 32, 64), (8, 64, 256), (16, 128, 1024), (40, 8, 1), (3, 32, 1)])
+@pytest.mark.parametrize(
+    ("context", "dim", "batch"), [(1, 32, 64), (8, 64, 256), (16, 128, 1024), (40, 8, 1), (3, 32, 1)]
+)
 def test_the_default_learning_rate_suits_other_sizes(context, dim, batch):
     examples = make_examples(WORDS, ALPHABET, context)
     model = build(Config(context, dim), ALPHABET.size)
