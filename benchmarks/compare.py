@@ -20,11 +20,10 @@ from benchmarks.comparison import (
     differences,
     expectations,
 )
-from benchmarks.runs import InputError, Run, load_all
+from benchmarks.runs import CALIBRATORS, InputError, Run, load_all
 from benchmarks.tables import number, table
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-CALIBRATORS = ("dispatch", "interpreter", "fma", "memory")
 
 
 class Parser(argparse.ArgumentParser):

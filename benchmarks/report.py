@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from statistics import mean
 
-from benchmarks.runs import Run, Series
+from benchmarks.runs import CALIBRATORS, Run, Series
 from benchmarks.tables import number, table
 
 ORIGINAL_STEPS = 4200  # in one second, at the first workload's size, as the original reports
@@ -90,9 +90,7 @@ def _waiting(run: Run) -> str:
     for name, kind in (("first_step_warm", "loaded"), ("first_step_cold", "compiled")):
         if series := run.series.get(name):
             kernels = mean(series.facts["kernel_seconds"])
-            lines.append(
-                f"first step, kernels {kind}: {series.shown() / 1e3:.2f} s, of it {kernels:.2f} s for them"
-            )
+            lines.append(f"first step, kernels {kind}: {series.shown() / 1e3:.2f} s ({kernels:.2f} s of it)")
     if series := run.series.get("default_run"):
         peak, idle = mean(series.facts["peak_memory_mb"]), mean(series.facts["idle_memory_mb"])
         lines.append(

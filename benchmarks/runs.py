@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 SCHEMA = 1
 TIMES = {"s": 1.0, "ms": 1e3, "ns": 1e9}  # units of rows that show a time; all others are rates
+CALIBRATORS = ("dispatch", "interpreter", "fma", "memory")  # rows about the machine alone
 
 
 class InputError(Exception):

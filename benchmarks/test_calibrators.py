@@ -10,7 +10,7 @@ from numba import njit
 
 from benchmarks.machine import last_level_cache_bytes
 
-FMA_CHAIN = 64  # multiply-adds done with each number that is loaded
+FMA_CHAIN = 8  # multiply-adds with each number that is loaded; more would wait for one another
 
 
 @njit

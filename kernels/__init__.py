@@ -6,3 +6,5 @@ The rules that all of them follow:
 - a forward kernel overwrites its output, a backward kernel *adds* to its outputs;
 - shapes and ids are checked inside, so that no call can touch memory outside an array.
 """
+
+import autollm.kernels.simd_llvm  # noqa: F401  (tells numba how vectors and tiles compile)

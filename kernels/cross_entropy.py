@@ -24,46 +24,46 @@ from autollm.kernels.simd import (
 def xent_from_logits_forward(logits, targets, surprise):
     """Return the mean of -log softmax(logits[b])[targets[b]] in nats, as float64, and fill
     surprise = (softmax(logits) - onehot(targets)) / B.
-
-    A row is some full vectors and a last one, of 1 to LANES lanes, which stays in registers.
     """
     B, V = logits.shape
     if targets.shape[0] != B or surprise.shape[0] != B or surprise.shape[1] != V:
         raise ShapeError(
-            "xent_from_logits: logits and surprise (B, V), targets (B,) must agree; got ({}, {}), ({}, {}), ({},)",
+            "xent_from_logits: logits and surprise (B, V), targets (B,) must agree; "
+            "got ({}, {}), ({}, {}), ({},)",
             B, V, surprise.shape[0], surprise.shape[1], targets.shape[0],
         )  # fmt: skip
     check_ids(targets, V)
     mean = logits.dtype.type(1.0 / B)
-    full = (V - 1) // LANES * LANES
-    # One log of a product of many sums z instead of a log for each: 1 <= z <= V.
-    loss, product = 0.0, 1.0
+    full = (V - 1) // LANES * LANES  # a row is some full vectors and a last one, of 1 to LANES lanes
+    left = V - full
+    peaks = np.empty(B, logits.dtype)
     for b in range(B):
-        row = b * V
-        end = row + full
-        last = load_first(logits, end, V - full, -np.inf)
-        highest = last
-        for i in range(row, end, LANES):
+        end = b * V + full
+        highest = load_first(logits, end, left, -np.inf)
+        for i in range(b * V, end, LANES):
             highest = maximum(highest, load(logits, i))
-        peak = max_lanes(highest)
-        last = exp(last - splat(peak))
+        peaks[b] = max_lanes(highest)
+
+    loss, product = 0.0, 1.0  # one log of a product of many sums z, not a log of each: 1 <= z <= V
+    for b in range(B):
+        end = b * V + full
+        last = exp(load_first(logits, end, left, -np.inf) - splat(peaks[b]))
         total = last
-        for i in range(row, end, LANES):
-            power = exp(load(logits, i) - splat(peak))
-            total = total + power
+        for i in range(b * V, end, LANES):
+            power = exp(load(logits, i) - splat(peaks[b]))
             store(power, surprise, i)
+            total = total + power
         z = sum_lanes(total)
         scale = splat(mean / z)
-        for i in range(row, end, LANES):
+        for i in range(b * V, end, LANES):
             store(load(surprise, i) * scale, surprise, i)
-        store_first(last * scale, surprise, end, V - full)
-        loss += np.float64(peak)
+        store_first(last * scale, surprise, end, left)
+        loss += np.float64(peaks[b]) - np.float64(logits[b, targets[b]])
         product *= np.float64(z)
         if not product < 1e200:  # also when it is NaN
             loss += np.log(product)
             product = 1.0
     for b in range(B):
-        loss -= np.float64(logits[b, targets[b]])
         surprise[b, targets[b]] -= mean
     return (loss + np.log(product)) / B
 

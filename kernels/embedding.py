@@ -6,7 +6,17 @@ table (V, D) float32, ids (B, K) int32.
 import numpy as np
 
 from autollm.kernels.jit import ShapeError, check_ids, helper, kernel
-from autollm.kernels.simd import LANES, load, load_first, run_length, splat, store, store_first
+from autollm.kernels.simd import (
+    LANES,
+    REGISTER_LANES,
+    load,
+    load_first,
+    multiply_add,
+    run_length,
+    splat,
+    store,
+    store_first,
+)
 
 
 @kernel("(f4[:, ::1], i4[:, ::1])")
@@ -84,14 +94,15 @@ def sum_over_k_backward(g, dx):
 
 
 @helper
-def first_run(ids, b):
-    """How many ids of example b, from the first on, are the same.
-
-    A context begins with padding, so that is often most of them, and they are taken at one stroke.
-    With few ids the test costs more than it saves: then the answer is 1.
-    """
-    K = ids.shape[1]
-    return run_length(ids, b * K, K) if K > 4 else 1
+def sum_rows(table, start, pitch, ids, out):
+    """out[b] = sum over k of row ids[b, k], where row v begins at place start + v * pitch of the table."""
+    (B, D), K = out.shape, ids.shape[1]
+    for b in range(B):
+        for d in range(0, D, LANES):
+            total = splat(0.0)
+            for k in range(K):
+                total = total + load_first(table, start + ids[b, k] * pitch + d, D - d, 0.0)
+            store_first(total, out, b * D + d, D - d)
 
 
 @kernel("(f4[:, ::1], i4[:, ::1], f4[:, ::1])")
@@ -100,48 +111,49 @@ def embedding_bag_forward(table, ids, out):
     (V, D), (B, K) = table.shape, ids.shape
     if out.shape[0] != B or out.shape[1] != D:
         raise ShapeError(
-            "embedding_bag: table (V, D), ids (B, K), out (B, D) must agree; got ({}, {}), ({}, {}), ({}, {})",
+            "embedding_bag: table (V, D), ids (B, K), out (B, D) must agree; "
+            "got ({}, {}), ({}, {}), ({}, {})",
             V, D, B, K, out.shape[0], out.shape[1],
         )  # fmt: skip
     check_ids(ids.reshape(B * K), V)
-    for b in range(B):
-        run = first_run(ids, b)
+    if 8 * V >= B * K:
+        sum_rows(table, 0, D, ids, out)
+        return
+    # Each row is read many times, and a vector that lies across two cache lines takes twice as long to
+    # read. So read from a copy in which every row begins a cache line.
+    pitch = (D + LANES - 1) // LANES * LANES
+    copy = np.empty(V * pitch + REGISTER_LANES, table.dtype)
+    start = -(copy.ctypes.data // copy.itemsize) % REGISTER_LANES
+    for v in range(V):
         for d in range(0, D, LANES):
-            width = D - d
-            total = load_first(table, ids[b, 0] * D + d, width, 0.0) * splat(run)
-            for k in range(run, K):
-                total = total + load_first(table, ids[b, k] * D + d, width, 0.0)
-            store_first(total, out, b * D + d, width)
+            store(load_first(table, v * D + d, D - d, 0.0), copy, start + v * pitch + d)
+    sum_rows(copy, start, pitch, ids, out)
 
 
 @kernel("(i4[:, ::1], f4[:, ::1], f4[:, ::1])")
 def embedding_bag_backward(ids, g, dtable):
     """dtable[ids[b, k]] += g[b]: g (B, D)
 
-    Sums gather in two tables, one for even b and one for odd, so that a row that comes again and
-    again is waited for less often. Their rows are padded to whole vectors.
+    Adding to a row that was just written has to wait for it. So a run of equal ids is added at one
+    stroke: a context begins with padding, often most of it. Up to 4 ids, looking for a run costs more
+    than it saves.
     """
     (V, D), (B, K) = dtable.shape, ids.shape
     if g.shape[0] != B or g.shape[1] != D:
         raise ShapeError(
-            "embedding_bag: dtable (V, D), ids (B, K), g (B, D) must agree; got ({}, {}), ({}, {}), ({}, {})",
+            "embedding_bag: dtable (V, D), ids (B, K), g (B, D) must agree; "
+            "got ({}, {}), ({}, {}), ({}, {})",
             V, D, B, K, g.shape[0], g.shape[1],
         )  # fmt: skip
     check_ids(ids.reshape(B * K), V)
-    pitch = (D + LANES - 1) // LANES * LANES
-    sums = np.zeros((2 * V, pitch), g.dtype)
+    full = (D - 1) // LANES * LANES  # a row is some full vectors and a last one, of 1 to LANES lanes
     for b in range(B):
-        run = first_run(ids, b)
-        half = b % 2 * V
-        for d in range(0, D, LANES):
-            share = load_first(g, b * D + d, D - d, 0.0)
-            place = (half + ids[b, 0]) * pitch + d
-            store(load(sums, place) + share * splat(run), sums, place)
-            for k in range(run, K):
-                place = (half + ids[b, k]) * pitch + d
-                store(load(sums, place) + share, sums, place)
-    for v in range(V):
-        for d in range(0, D, LANES):
-            both = load(sums, v * pitch + d) + load(sums, (V + v) * pitch + d)
-            total = load_first(dtable, v * D + d, D - d, 0.0) + both
-            store_first(total, dtable, v * D + d, D - d)
+        last = load_first(g, b * D + full, D - full, 0.0)
+        k, run = 0, run_length(ids, b * K, K) if K > 4 else 1
+        while k < K:
+            row, times = ids[b, k] * D, splat(run)
+            for d in range(0, full, LANES):
+                store(multiply_add(times, load(g, b * D + d), load(dtable, row + d)), dtable, row + d)
+            total = multiply_add(times, last, load_first(dtable, row + full, D - full, 0.0))
+            store_first(total, dtable, row + full, D - full)
+            k, run = k + run, 1

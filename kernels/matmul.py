@@ -6,29 +6,34 @@ All three products of a training step are one loop nest over tiles that stay in 
 import numpy as np
 
 from autollm.kernels.jit import ShapeError, helper, kernel
-from autollm.kernels.simd import LANES, ROWS, load_first, tile_add_outer, tile_load, tile_store, tile_zero
+from autollm.kernels.simd import (
+    LANES,
+    REGISTER_LANES,
+    ROWS,
+    load_first,
+    tile_add_outer,
+    tile_load,
+    tile_store,
+    tile_zeros,
+    transpose,
+)
 
 
 @helper
-def product(a, row_step, step, x, columns, out, add):
-    """out = A @ x[:, :columns], or += if `add`: A (M, n), x (n, at least columns), out (M, columns).
+def product(a, row_step, step, depth, x, out, add):
+    """out = A @ x, or += if add: out (M, N), A (M, depth), x (depth, N), whose rows may be longer than N.
 
     Element (m, j) of A is at place m * row_step + j * step of `a`, so A may be `a` or its transpose.
+    ROWS x LANES of out at a time are summed in registers: for each j, a column of A times a row of x.
     """
-    rows, depth, pitch = out.shape[0], x.shape[0], x.shape[1]
-    for column in range(0, columns, LANES):
-        width = columns - column
-        for row in range(0, rows, ROWS):
-            height = rows - row
-            corner = row * columns + column
-            if add:
-                tile = tile_load(out, corner, columns, height, width)
-            else:
-                tile = tile_zero()
+    (M, N), pitch = out.shape, x.shape[1]
+    for n in range(0, N, LANES):
+        for m in range(0, M, ROWS):
+            tile = tile_load(out, m * N + n, N, M - m, N - n) if add else tile_zeros()
             for j in range(depth):
-                x_row = load_first(x, j * pitch + column, width, 0.0)
-                tile = tile_add_outer(tile, a, row * row_step + j * step, row_step, height, x_row)
-            tile_store(tile, out, corner, columns, height, width)
+                row = load_first(x, j * pitch + n, N - n, 0.0)
+                tile = tile_add_outer(tile, a, m * row_step + j * step, row_step, M - m, row)
+            tile_store(tile, out, m * N + n, N, M - m, N - n)
 
 
 @kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
@@ -40,11 +45,13 @@ def matmul_wh_forward(w, h, out):
             "matmul_wh: w (V, D), h (B, D), out (B, V) must agree; got ({}, {}), ({}, {}), ({}, {})",
             V, D, B, h.shape[1], out.shape[0], out.shape[1],
         )  # fmt: skip
-    transposed = np.empty((D, V), w.dtype)
-    for v in range(V):
-        for d in range(D):
-            transposed[d, v] = w[v, d]
-    product(h, D, 1, transposed, V, out, False)
+    side = REGISTER_LANES  # w.T (D, V), in whole squares
+    pitch = (V + side - 1) // side * side
+    transposed = np.empty(((D + side - 1) // side * side, pitch), w.dtype)
+    for v in range(0, V, side):
+        for d in range(0, D, side):
+            transpose(w, v * D + d, D, V - v, D - d, transposed, d * pitch + v, pitch)
+    product(h, D, 1, D, transposed, out, False)
 
 
 @kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
@@ -57,5 +64,5 @@ def matmul_wh_backward(w, h, g, dw, dh):
             "got ({}, {}), ({}, {}), ({}, {}), ({}, {}), ({}, {})",
             V, D, dw.shape[0], dw.shape[1], B, h.shape[1], dh.shape[0], dh.shape[1], g.shape[0], g.shape[1],
         )  # fmt: skip
-    product(g, 1, V, h, D, dw, True)
-    product(g, V, 1, w, D, dh, True)
+    product(g, 1, V, B, h, dw, True)
+    product(g, V, 1, V, w, dh, True)

@@ -1,0 +1,322 @@
+"""What compiled code makes of the vectors and tiles of simd.py: LLVM instructions.
+
+Importing this module is what tells numba; the package does it for every kernel.
+"""
+
+import operator
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing import signature
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import lower_builtin, models, register_model
+
+from autollm.kernels.simd import (
+    LANES,
+    REGISTER_LANES,
+    ROWS,
+    exp,
+    load,
+    load_first,
+    max_lanes,
+    maximum,
+    multiply_add,
+    run_length,
+    splat,
+    store,
+    store_first,
+    sum_lanes,
+    tile_add_outer,
+    tile_load,
+    tile_store,
+    tile_zeros,
+    transpose,
+)
+
+# --- types -----------------------------------------------------------------------------------------
+
+
+class _Vector(types.Type):
+    pass
+
+
+class _Tile(types.Type):
+    pass
+
+
+_float, _integer = ir.FloatType(), ir.IntType(32)
+_vector = ir.VectorType(_float, LANES)
+_tile = ir.ArrayType(_vector, ROWS)
+
+
+@register_model(_Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, numba_type):
+        super().__init__(manager, numba_type, _vector)
+
+
+@register_model(_Tile)
+class _TileModel(models.PrimitiveModel):
+    def __init__(self, manager, numba_type):
+        super().__init__(manager, numba_type, _tile)
+
+
+VECTOR, TILE = _Vector(f"float32x{LANES}"), _Tile(f"float32x{ROWS}x{LANES}")
+PLACE, NUMBER, NOTHING = types.intp, types.float32, types.void
+
+
+def _compiles(function, result, *arguments, array_of=types.float32):
+    """Decorator: a builder of the instructions that compiled code gets for a call of `function`.
+
+    It receives the LLVM builder b and the arguments: an array as the pointer to its first element, the
+    others as they are. Calls with other argument types remain errors.
+    """
+
+    def fits(given, wanted):
+        if wanted is types.Array:
+            return isinstance(given, types.Array) and given.dtype == array_of and given.layout == "C"
+        if wanted in (VECTOR, TILE):
+            return given == wanted
+        return isinstance(given, types.Integer if wanted == PLACE else types.Number)
+
+    @infer_global(function)
+    class Typing(AbstractTemplate):
+        key = function
+
+        def generic(self, given, _):
+            if len(given) != len(arguments) or not all(map(fits, given, arguments)):
+                return None
+            pairs = zip(given, arguments, strict=True)
+            return signature(result, *(g if w is types.Array else w for g, w in pairs))
+
+    def decorate(build):
+        @lower_builtin(function, *arguments)
+        def lower(context, b, sig, values):
+            pointers = [
+                context.make_array(kind)(context, b, value).data if isinstance(kind, types.Array) else value
+                for kind, value in zip(sig.args, values, strict=True)
+            ]
+            out = build(b, *pointers)
+            return context.get_dummy_value() if result is NOTHING else out
+
+        return build
+
+    return decorate
+
+
+# --- instructions ----------------------------------------------------------------------------------
+# Every floating-point instruction carries a flag of its own, "contract" or "nsz" (both harmless): without
+# one, numba would add the kernel's fastmath flags, which may not be applied to exp.
+
+ARRAY = types.Array
+_ALIGN = ir.Constant(_integer, 4)
+
+
+def _i32(x):
+    return ir.Constant(_integer, x)
+
+
+def _constant(x, lanes=LANES):
+    """x in every lane, float32 or int32."""
+    return ir.Constant(ir.VectorType(_float if isinstance(x, float) else _integer, lanes), [x] * lanes)
+
+
+def _lanes(numbers):
+    """A vector of int32 constants."""
+    return ir.Constant(ir.VectorType(_integer, len(numbers)), list(numbers))
+
+
+def _broadcast(b, x, lanes=LANES):
+    one = b.insert_element(ir.Constant(ir.VectorType(x.type, lanes), ir.Undefined), x, _i32(0))
+    return b.shuffle_vector(one, one, _lanes([0] * lanes))
+
+
+def _address(b, pointer, i, of=_vector):
+    return b.bitcast(b.gep(pointer, [i]), of.as_pointer())
+
+
+def _first(b, n, lanes=LANES):
+    """The mask of lanes 0..n-1."""
+    most = ir.Constant(n.type, lanes)
+    n = b.trunc(b.select(b.icmp_signed("<", n, most), n, most), _integer)
+    return b.icmp_unsigned("<", _lanes(range(lanes)), _broadcast(b, n, lanes))
+
+
+def _intrinsic(b, name, result, *values):
+    function = b.module.declare_intrinsic(name, (), ir.FunctionType(result, [v.type for v in values]))
+    return b.call(function, values, fastmath=("contract",) if "fmuladd" in name else ())
+
+
+def _masked_load(b, address, mask, fill):
+    kind = f"v{fill.type.count}" + ("f32" if fill.type.element == _float else "i32")
+    return _intrinsic(b, f"llvm.masked.load.{kind}.p0", fill.type, address, _ALIGN, mask, fill)
+
+
+def _masked_store(b, vector, address, mask):
+    _intrinsic(b, f"llvm.masked.store.v{LANES}f32.p0", ir.VoidType(), vector, address, _ALIGN, mask)
+
+
+@_compiles(load, VECTOR, ARRAY, PLACE)
+def _load(b, array, i):
+    return b.load(_address(b, array, i), align=4)
+
+
+@_compiles(load_first, VECTOR, ARRAY, PLACE, PLACE, NUMBER)
+def _load_first(b, array, i, n, fill):
+    return _masked_load(b, _address(b, array, i), _first(b, n), _broadcast(b, fill))
+
+
+@_compiles(store, NOTHING, VECTOR, ARRAY, PLACE)
+def _store(b, vector, array, i):
+    b.store(vector, _address(b, array, i), align=4)
+
+
+@_compiles(store_first, NOTHING, VECTOR, ARRAY, PLACE, PLACE)
+def _store_first(b, vector, array, i, n):
+    _masked_store(b, vector, _address(b, array, i), _first(b, n))
+
+
+@_compiles(splat, VECTOR, NUMBER)
+def _splat(b, x):
+    return _broadcast(b, x)
+
+
+@_compiles(operator.add, VECTOR, VECTOR, VECTOR)
+def _add(b, x, y):
+    return b.fadd(x, y, flags=("contract",))
+
+
+@_compiles(operator.sub, VECTOR, VECTOR, VECTOR)
+def _subtract(b, x, y):
+    return b.fsub(x, y, flags=("contract",))
+
+
+@_compiles(operator.mul, VECTOR, VECTOR, VECTOR)
+def _multiply(b, x, y):
+    return b.fmul(x, y, flags=("contract",))
+
+
+@_compiles(multiply_add, VECTOR, VECTOR, VECTOR, VECTOR)
+def _multiply_add(b, x, y, z):
+    return _intrinsic(b, f"llvm.fmuladd.v{LANES}f32", _vector, x, y, z)
+
+
+@_compiles(maximum, VECTOR, VECTOR, VECTOR)
+def _maximum(b, x, y):
+    return b.select(b.fcmp_ordered(">", x, y, flags=("nsz",)), x, y)
+
+
+# e**f for |f| <= ln(2)/2, highest power first: the degree-5 polynomial of least relative error, 7.5e-8.
+_EXP = 0.008297654800, 0.04191538319, 0.1666757464, 0.4999889433, 0.9999997020, 1.000000119
+
+
+@_compiles(exp, VECTOR, VECTOR)
+def _exp(b, x):
+    """e**x = 2**n * e**f, where n is the whole number nearest x / ln(2).
+
+    Adding 1.5 * 2**23 to a float32 rounds it to a whole number, and leaves that number in the lowest
+    bits; shifted up into the exponent it makes 2**n. n = -127 makes 0, so x is kept from going lower.
+    """
+    lowest, shift = _constant(-88.0), _constant(1.5 * 2**23)
+    x = b.select(b.fcmp_ordered("<", x, lowest, flags=("nsz",)), lowest, x)  # a NaN is not less: it stays
+    shifted = _multiply_add(b, x, _constant(1.44269504), shift)
+    n = b.fsub(shifted, shift, flags=("nsz",))
+    # ln(2) comes in two parts: n times the first, which has 9 bits, is exact.
+    f = _multiply_add(b, n, _constant(-0.693359375), x)
+    f = _multiply_add(b, n, _constant(2.12194440e-4), f)
+    square = b.fmul(f, f, flags=("nsz",))
+    pairs = [_multiply_add(b, f, _constant(_EXP[i]), _constant(_EXP[i + 1])) for i in (0, 2, 4)]
+    power = _multiply_add(b, _multiply_add(b, pairs[0], square, pairs[1]), square, pairs[2])
+    bits = b.shl(b.bitcast(shifted, _lanes(range(LANES)).type), _constant(23))
+    two_to_n = b.bitcast(b.add(bits, _constant(127 << 23)), _vector)
+    return b.fmul(power, two_to_n, flags=("nsz",))
+
+
+def _fold(b, vector, combine):
+    """Combine the two halves of a vector, then those of the result, until one lane is left."""
+    n = LANES
+    while n > 1:
+        n //= 2
+        low, high = _lanes(range(n)), _lanes(range(n, 2 * n))
+        vector = combine(b, b.shuffle_vector(vector, vector, low), b.shuffle_vector(vector, vector, high))
+    return b.extract_element(vector, _i32(0))
+
+
+@_compiles(max_lanes, NUMBER, VECTOR)
+def _max_lanes(b, vector):
+    return _fold(b, vector, _maximum)
+
+
+@_compiles(sum_lanes, NUMBER, VECTOR)
+def _sum_lanes(b, vector):
+    return _fold(b, vector, _add)
+
+
+@_compiles(run_length, PLACE, ARRAY, PLACE, PLACE, array_of=types.int32)
+def _run_length(b, integers, i, n):
+    first = _broadcast(b, b.load(b.gep(integers, [i])))
+    other = b.not_(first)
+    run = _masked_load(b, _address(b, integers, i, first.type), _first(b, n), other)
+    differs = b.bitcast(b.icmp_signed("!=", run, first), ir.IntType(LANES))
+    return b.zext(b.cttz(differs, ir.Constant(ir.IntType(1), 0)), i.type)
+
+
+def _row(b, r, pitch, rows):
+    """The place of row r, or of the last one if there is no row r."""
+    r, last = ir.Constant(rows.type, r), b.sub(rows, ir.Constant(rows.type, 1))
+    return b.mul(b.select(b.icmp_signed("<", r, last), r, last), pitch)
+
+
+@_compiles(tile_zeros, TILE)
+def _tile_zeros(b):
+    return ir.Constant(_tile, None)
+
+
+@_compiles(tile_load, TILE, ARRAY, PLACE, PLACE, PLACE, PLACE)
+def _tile_load(b, array, i, pitch, rows, n):
+    tile, start, mask = ir.Constant(_tile, ir.Undefined), b.gep(array, [i]), _first(b, n)
+    for r in range(ROWS):
+        row = _masked_load(b, _address(b, start, _row(b, r, pitch, rows)), mask, _constant(0.0))
+        tile = b.insert_value(tile, row, r)
+    return tile
+
+
+@_compiles(tile_store, NOTHING, TILE, ARRAY, PLACE, PLACE, PLACE, PLACE)
+def _tile_store(b, tile, array, i, pitch, rows, n):
+    start, mask = b.gep(array, [i]), _first(b, n)
+    for r in range(ROWS):
+        _masked_store(b, b.extract_value(tile, r), _address(b, start, _row(b, r, pitch, rows)), mask)
+
+
+@_compiles(tile_add_outer, TILE, TILE, ARRAY, PLACE, PLACE, PLACE, VECTOR)
+def _tile_add_outer(b, tile, array, i, pitch, rows, vector):
+    start = b.gep(array, [i])
+    for r in range(ROWS):
+        number = b.load(b.gep(start, [_row(b, r, pitch, rows)]))
+        row = _multiply_add(b, _broadcast(b, number), vector, b.extract_value(tile, r))
+        tile = b.insert_value(tile, row, r)
+    return tile
+
+
+@_compiles(transpose, NOTHING, ARRAY, PLACE, PLACE, PLACE, PLACE, ARRAY, PLACE, PLACE)
+def _transpose(b, source, i, pitch, rows, columns, target, j, target_pitch):
+    """Swap the lower left and upper right quarters of the square, then those of each quarter, and so on."""
+    n = REGISTER_LANES
+    start, mask, zeros = b.gep(source, [i]), _first(b, columns, n), _constant(0.0, n)
+    square = [
+        _masked_load(b, _address(b, start, _row(b, r, pitch, rows), zeros.type), mask, zeros)
+        for r in range(n)
+    ]
+    half = n // 2
+    while half:
+        left = _lanes([c - half + n if c & half else c for c in range(n)])
+        right = _lanes([c + n if c & half else c + half for c in range(n)])
+        for r in range(n):
+            if not r & half:
+                upper, lower = square[r], square[r + half]
+                square[r], square[r + half] = (b.shuffle_vector(upper, lower, side) for side in (left, right))
+        half //= 2
+    start = b.gep(target, [j])
+    for c in range(n):
+        place = b.mul(ir.Constant(target_pitch.type, c), target_pitch)
+        b.store(square[c], _address(b, start, place, zeros.type), align=4)
