@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -28,13 +29,12 @@ class Budget:
     seconds: float = 1.0
     steps: int | None = None
 
-    def meter(self) -> Callable[[int], float]:
-        """Start the clock; the function returned gives the fraction used after so many steps."""
+    def clock(self) -> tuple[Callable[[], float], float]:
+        """A clock to be read after every step, and how far it may go: one that ticks once a reading,
+        or one that shows the time."""
         if self.steps is not None:
-            steps = self.steps
-            return lambda step: step / steps
-        clock, seconds, start = time.perf_counter, self.seconds, time.perf_counter()
-        return lambda step: (clock() - start) / seconds
+            return itertools.count().__next__, self.steps
+        return time.perf_counter, self.seconds
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def train(
     blocks = batches(examples, batch, seed)
     step, interrupted, used = 0, False, 0.0
     start = time.perf_counter()
-    meter = budget.meter()
+    clock, amount = budget.clock()
+    began = clock()
     try:
         while used < 1.0:
             for contexts, targets in next(blocks):
@@ -81,7 +82,7 @@ def train(
                 loss.back(1.0)
                 optimiser.step(lr * (1.0 - used))
                 step += 1
-                used = meter(step)
+                used = (clock() - began) / amount
                 if used >= 1.0:
                     break
             check_loss(loss.v, step, lr)
