@@ -1,0 +1,96 @@
+"""What the documents show is what happens."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def blocks(language, text=README):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_ten_lines_print_what_they_say():
+    (program,) = blocks("python")
+    assert len(program.strip().splitlines()) <= 12
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(program, {})
+    promised = re.search(r"print\(.*\)  # (.*)", program)[1]
+    assert float(printed.getvalue()) == pytest.approx(float(promised), abs=2e-3)
+
+
+def test_the_output_shown_has_the_shape_of_real_output():
+    shown = blocks("text")[0].strip()
+    done = subprocess.run(
+        [sys.executable, "-m", "autollm.train", "--steps", "50"], capture_output=True, text=True, check=True
+    )
+
+    def shape(text):
+        return [re.sub(r"\d+", "0", re.sub(r": [a-z]+( +\(in the list\))?$", ": word", line)) for line in text]
+
+    assert shape(shown.splitlines()) == shape(done.stdout.strip().splitlines())
+
+
+@pytest.mark.parametrize(("name", "file", "line"), re.findall(r"\[`(\w+)`\]\(([\w/.]+)#L(\d+)\)", README))
+def test_links_lead_to_the_lines(name, file, line):
+    text = (ROOT / file).read_text(encoding="utf-8").splitlines()[int(line) - 1]
+    assert re.match(rf"(class|def) {name}\b", text), f"{file}#L{line} is {text!r}"
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"])
+def test_links_to_files_lead_somewhere(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (ROOT / document).parent.joinpath(target).exists(), target
+
+
+def test_ci_runs_the_readmes_commands():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "pip install -q -e '.[dev]'" in README and "pip install -q -e '.[dev]'" in script
+    assert ".venv/bin/pytest\n" in README and "\npytest\n" in script
+
+
+def test_the_example_of_contributing_works(tmp_path):
+    """Follow CONTRIBUTING in a copy of the sources, and run the tests it promises for `tanh`."""
+    for folder in ("autollm", "kernels", "data", "tests"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignore)
+    package = tmp_path / "package" / "autollm"
+    package.parent.mkdir()
+    shutil.move(tmp_path / "autollm", package)
+    shutil.move(tmp_path / "kernels", package / "kernels")
+    shutil.move(tmp_path / "data", package / "data")
+    tanh_file, tanh_function, tanh_row = blocks("python", CONTRIBUTING)
+    (package / "kernels" / "pointwise.py").write_text(tanh_file)
+    with (package / "primitives.py").open("a") as file:
+        file.write("\n\n" + tanh_function)
+    tests = tmp_path / "tests"
+
+    def run_tests():
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "tanh or row"]
+        environment = os.environ | {"PYTHONPATH": str(package.parent)}
+        return subprocess.run(
+            [*command, str(tests / "test_primitives.py")],
+            capture_output=True, text=True, cwd=tests, env=environment,
+        )  # fmt: skip
+
+    without_row = run_tests()
+    assert "tanh" in without_row.stdout and "1 failed" in without_row.stdout, without_row.stdout
+    with (tests / "table.py").open("a") as file:
+        file.write("\n\nfrom autollm import primitives\n\n" + tanh_row)
+    with_row = run_tests()
+    assert with_row.returncode == 0, with_row.stdout
+    assert int(re.search(r"(\d+) passed", with_row.stdout)[1]) >= 10
