@@ -21,7 +21,7 @@ from benchmarks.workloads import Workload, block_of, examples_of
 
 
 @njit
-def train_compiled(
+def train_compiled(  # type: ignore[no-untyped-def]
     steps, rate, E, W, dE, dW, values, grads, contexts, targets, bits, block_contexts, block_targets
 ):
     """Train E and W, which are views of `values`, by `steps` steps.

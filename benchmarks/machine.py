@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cpuinfo
+import cpuinfo  # type: ignore[import-untyped]
 from llvmlite import binding as llvm
 
 SETTINGS = (  # environment variables that change speed

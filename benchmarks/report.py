@@ -102,9 +102,7 @@ def _waiting(run: Run) -> str:
 
 
 def _calibrators(run: Run) -> str:
-    found = {
-        name: run.series[name] for name in ("dispatch", "interpreter", "fma", "memory") if name in run.series
-    }
+    found = {name: run.series[name] for name in CALIBRATORS if name in run.series}
     told = ", ".join(f"{name} {number(one.shown())} {one.unit}" for name, one in found.items())
     return f"calibrators: {told}" if told else ""
 

@@ -14,12 +14,12 @@ FMA_CHAIN = 8  # multiply-adds with each number that is loaded; more would wait 
 
 
 @njit
-def empty(a, b, c):
+def empty(a: Any, b: Any, c: Any) -> None:
     """Three arrays in, as a typical kernel, and nothing to do."""
 
 
 @njit(fastmath={"contract"})
-def fma(x, times):
+def fma(x: Any, times: int) -> None:
     """Evaluate a polynomial with all coefficients alike by Horner's rule: as many independent chains of
     multiply-adds as the core can keep going."""
     a, b = np.float32(0.5), np.float32(0.25)
@@ -32,7 +32,7 @@ def fma(x, times):
 
 
 @njit(fastmath={"contract"})
-def triad(a, b, c, times):
+def triad(a: Any, b: Any, c: Any, times: int) -> None:
     """a = b + 3 c, as in McCalpin's STREAM."""
     for _ in range(times):
         for i in range(a.size):

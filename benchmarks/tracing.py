@@ -76,7 +76,7 @@ def kernels_of(name: str) -> dict[str, Call]:
 
 
 @cache
-def repeat(kernel: Dispatcher) -> Callable[..., None]:
+def repeat(kernel: Dispatcher) -> Any:
     """A compiled loop that calls `kernel` with the same arguments: its time without Python's dispatch.
 
     The loop also writes to an array that could be any of the arguments, or else a compiler might see
@@ -84,7 +84,7 @@ def repeat(kernel: Dispatcher) -> Callable[..., None]:
     """
 
     @njit
-    def loop(times, beat, arguments):
+    def loop(times: int, beat: Any, arguments: Any) -> None:
         for i in range(times):
             beat[0] = i
             kernel(*arguments)

@@ -39,7 +39,9 @@ def test_the_output_shown_has_the_shape_of_real_output():
     )
 
     def shape(text):
-        return [re.sub(r"\d+", "0", re.sub(r": [a-z]+( +\(in the list\))?$", ": word", line)) for line in text]
+        return [
+            re.sub(r"\d+", "0", re.sub(r": [a-z]+( +\(in the list\))?$", ": word", line)) for line in text
+        ]
 
     assert shape(shown.splitlines()) == shape(done.stdout.strip().splitlines())
 
