@@ -31,6 +31,17 @@ def product(a, row_step, step, x, columns, out, add):
             tile_store(tile, out, corner, columns, height, width)
 
 
+@helper
+def transpose(w):
+    """w.T as an array of its own."""
+    rows, columns = w.shape
+    out = np.empty((columns, rows), w.dtype)
+    for row in range(rows):
+        for column in range(columns):
+            out[column, row] = w[row, column]
+    return out
+
+
 @kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
 def matmul_wh_forward(w, h, out):
     """out = h @ w.T: w (V, D), h (B, D), out (B, V)"""
@@ -40,11 +51,7 @@ def matmul_wh_forward(w, h, out):
             "matmul_wh: w (V, D), h (B, D), out (B, V) must agree; got ({}, {}), ({}, {}), ({}, {})",
             V, D, B, h.shape[1], out.shape[0], out.shape[1],
         )  # fmt: skip
-    transposed = np.empty((D, V), w.dtype)
-    for v in range(V):
-        for d in range(D):
-            transposed[d, v] = w[v, d]
-    product(h, D, 1, transposed, V, out, False)
+    product(h, D, 1, transpose(w), V, out, False)
 
 
 @kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
@@ -58,4 +65,42 @@ def matmul_wh_backward(w, h, g, dw, dh):
             V, D, dw.shape[0], dw.shape[1], B, h.shape[1], dh.shape[0], dh.shape[1], g.shape[0], g.shape[1],
         )  # fmt: skip
     product(g, 1, V, h, D, dw, True)
+    product(g, V, 1, w, D, dh, True)
+
+
+@kernel("(f4[:, ::1], f4[::1], f4[:, ::1], f4[:, ::1])")
+def linear_forward(w, b, h, out):
+    """out = h @ w.T + b: w (V, D), b (V,), h (B, D), out (B, V)"""
+    (V, D), B = w.shape, h.shape[0]
+    if b.shape[0] != V or h.shape[1] != D or out.shape[0] != B or out.shape[1] != V:
+        raise ShapeError(
+            "linear: w (V, D), b (V,), h (B, D), out (B, V) must agree; got ({}, {}), ({},), ({}, {}), ({}, {})",
+            V, D, b.shape[0], B, h.shape[1], out.shape[0], out.shape[1],
+        )  # fmt: skip
+    for row in range(B):
+        for v in range(V):
+            out[row, v] = b[v]
+    product(h, D, 1, transpose(w), V, out, True)
+
+
+@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1])")
+def linear_backward(w, h, g, dw, db, dh):
+    """dw += g.T @ h; db += sum of g's rows; dh += g @ w: w and dw (V, D), db (V,), h and dh (B, D), g (B, V)"""
+    (V, D), B = w.shape, h.shape[0]
+    # fmt: off
+    if (
+        h.shape[1] != D or g.shape[0] != B or g.shape[1] != V
+        or dw.shape != w.shape or db.shape[0] != V or dh.shape != h.shape
+    ):
+        raise ShapeError(
+            "linear: w and dw (V, D), db (V,), h and dh (B, D), g (B, V) must agree; "
+            "got ({}, {}), ({}, {}), ({},), ({}, {}), ({}, {}), ({}, {})",
+            V, D, dw.shape[0], dw.shape[1], db.shape[0],
+            B, h.shape[1], dh.shape[0], dh.shape[1], g.shape[0], g.shape[1],
+        )
+    # fmt: on
+    product(g, 1, V, h, D, dw, True)
+    for row in range(B):
+        for v in range(V):
+            db[v] += g[row, v]
     product(g, V, 1, w, D, dh, True)
