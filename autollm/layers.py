@@ -177,6 +177,9 @@ def masked_xent_from_logits(logits: Input, targets: Ids) -> Node:
     loss = masked_xent_from_logits_forward(logits.v, targets, surprise)
 
     def back(g: Any = 1.0) -> None:
+        if g == 1.0 and isinstance(logits, Node):
+            logits.back(surprise)  # nothing to scale and nothing to add to
+            return
         dlogits = logits.bucket()
         xent_from_logits_backward(surprise, g, dlogits)
         logits.back(dlogits)
