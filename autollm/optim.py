@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from autollm.kernels.optimiser import sgd_update
+from autollm.kernels.optimiser import adam_update, clip_to_norm, momentum_update, sgd_update
 from autollm.node import Array, Param
 
 
@@ -36,3 +37,84 @@ class SGD:
     def step(self, rate: float) -> None:
         """Update all parameters and empty their buckets."""
         sgd_update(self.values, self.grads, rate)
+
+
+class Momentum:
+    """Stochastic gradient descent with momentum (Polyak 1964), as a ball rolls downhill:
+
+    speeds = keep * speeds + grads; values -= rate * speeds.
+    """
+
+    def __init__(self, params: Iterable[Param], keep: float = 0.9) -> None:
+        self.values, self.grads = flatten(params)
+        self.keep = keep
+        self.speeds = np.zeros_like(self.values)
+
+    def step(self, rate: float) -> None:
+        """Update all parameters and empty their buckets."""
+        momentum_update(self.values, self.grads, self.speeds, rate, self.keep)
+
+
+class Adam:
+    """Adam with bias correction (Kingma and Ba 2015, algorithm 1); with `decay` > 0, AdamW.
+
+    Every value takes steps of about `rate`, whatever the size of its gradient. AdamW (Loshchilov
+    and Hutter 2019, algorithm 2) also shrinks the values, by rate * decay of themselves a step.
+    """
+
+    def __init__(
+        self, params: Iterable[Param], beta1: float = 0.9, beta2: float = 0.99, decay: float = 0.0
+    ) -> None:
+        self.values, self.grads = flatten(params)
+        self.beta1, self.beta2, self.decay = beta1, beta2, decay
+        self.moments = np.zeros((2, self.values.size), np.float32)  # running means of g and of g**2
+        self.count = 0
+
+    def step(self, rate: float) -> None:
+        """Update all parameters and empty their buckets."""
+        self.count += 1
+        adam_update(
+            self.values, self.grads, self.moments, self.count, rate, self.beta1, self.beta2, self.decay
+        )
+
+
+Optimiser = SGD | Momentum | Adam
+
+
+def clip(optimiser: Optimiser, limit: float) -> float:
+    """Scale the whole gradient down to the Euclidean norm `limit` if it is longer; return its norm."""
+    norm: float = clip_to_norm(optimiser.grads, limit)
+    return norm
+
+
+# --- schedules: the learning rate, as a part of its peak, when a part `used` of the budget is gone ----
+
+Schedule = Callable[[float], float]
+
+
+def constant(used: float) -> float:
+    """1 all the way."""
+    return 1.0
+
+
+def linear(used: float) -> float:
+    """Straight down from 1 to 0."""
+    return max(1.0 - used, 0.0)
+
+
+def cosine(used: float) -> float:
+    """Down from 1 to 0, slow at both ends (Loshchilov and Hutter 2017, without restarts)."""
+    return 0.5 + 0.5 * math.cos(math.pi * min(used, 1.0))
+
+
+def warm_up(schedule: Schedule, part: float = 0.05) -> Schedule:
+    """`schedule`, but for the first `part` of the budget rising in a straight line from nearly 0."""
+    return lambda used: schedule(used) * min((used + 1e-3) / part, 1.0)
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "constant": constant,
+    "linear": linear,
+    "cosine": cosine,
+    "warm-up": warm_up(linear),
+}

@@ -36,6 +36,18 @@ def product(a, row_step, step, depth, x, out, add):
             tile_store(tile, out, m * N + n, N, M - m, N - n)
 
 
+@helper
+def transposed(w):
+    """w.T (D, V) of w (V, D), in whole squares: what is beyond D and V holds anything."""
+    (V, D), side = w.shape, REGISTER_LANES
+    pitch = (V + side - 1) // side * side
+    out = np.empty(((D + side - 1) // side * side, pitch), w.dtype)
+    for v in range(0, V, side):
+        for d in range(0, D, side):
+            transpose(w, v * D + d, D, V - v, D - d, out, d * pitch + v, pitch)
+    return out
+
+
 @kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
 def matmul_wh_forward(w, h, out):
     """out = h @ w.T: w (V, D), h (B, D), out (B, V)"""
@@ -45,13 +57,7 @@ def matmul_wh_forward(w, h, out):
             "matmul_wh: w (V, D), h (B, D), out (B, V) must agree; got ({}, {}), ({}, {}), ({}, {})",
             V, D, B, h.shape[1], out.shape[0], out.shape[1],
         )  # fmt: skip
-    side = REGISTER_LANES  # w.T (D, V), in whole squares
-    pitch = (V + side - 1) // side * side
-    transposed = np.empty(((D + side - 1) // side * side, pitch), w.dtype)
-    for v in range(0, V, side):
-        for d in range(0, D, side):
-            transpose(w, v * D + d, D, V - v, D - d, transposed, d * pitch + v, pitch)
-    product(h, D, 1, D, transposed, out, False)
+    product(h, D, 1, D, transposed(w), out, False)
 
 
 @kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
@@ -65,4 +71,44 @@ def matmul_wh_backward(w, h, g, dw, dh):
             V, D, dw.shape[0], dw.shape[1], B, h.shape[1], dh.shape[0], dh.shape[1], g.shape[0], g.shape[1],
         )  # fmt: skip
     product(g, 1, V, B, h, dw, True)
+    product(g, V, 1, V, w, dh, True)
+
+
+@kernel("(f4[:, ::1], f4[::1], f4[:, ::1], f4[:, ::1])")
+def linear_forward(w, b, h, out):
+    """out = h @ w.T + b: w (V, D), b (V,), h (B, D), out (B, V)"""
+    (V, D), B = w.shape, h.shape[0]
+    if b.shape[0] != V or h.shape[1] != D or out.shape[0] != B or out.shape[1] != V:
+        raise ShapeError(
+            "linear: w (V, D), b (V,), h (B, D), out (B, V) must agree; "
+            "got ({}, {}), ({},), ({}, {}), ({}, {})",
+            V, D, b.shape[0], B, h.shape[1], out.shape[0], out.shape[1],
+        )  # fmt: skip
+    for row in range(B):
+        for v in range(V):
+            out[row, v] = b[v]
+    product(h, D, 1, D, transposed(w), out, True)
+
+
+@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1])")
+def linear_backward(w, h, g, dw, db, dh):
+    """dw += g.T @ h; db += sum of g's rows; dh += g @ w: w and dw (V, D), db (V,), h and dh (B, D),
+    g (B, V)"""
+    (V, D), B = w.shape, h.shape[0]
+    # fmt: off
+    if (
+        h.shape[1] != D or g.shape[0] != B or g.shape[1] != V
+        or dw.shape != w.shape or db.shape[0] != V or dh.shape != h.shape
+    ):
+        raise ShapeError(
+            "linear: w and dw (V, D), db (V,), h and dh (B, D), g (B, V) must agree; "
+            "got ({}, {}), ({}, {}), ({},), ({}, {}), ({}, {}), ({}, {})",
+            V, D, dw.shape[0], dw.shape[1], db.shape[0],
+            B, h.shape[1], dh.shape[0], dh.shape[1], g.shape[0], g.shape[1],
+        )
+    # fmt: on
+    product(g, 1, V, B, h, dw, True)
+    for row in range(B):
+        for v in range(V):
+            db[v] += g[row, v]
     product(g, V, 1, V, w, dh, True)

@@ -196,6 +196,11 @@ def _multiply(b, x, y):
     return b.fmul(x, y, flags=("contract",))
 
 
+@_compiles(operator.truediv, VECTOR, VECTOR, VECTOR)
+def _divide(b, x, y):
+    return b.fdiv(x, y, flags=("contract",))
+
+
 @_compiles(multiply_add, VECTOR, VECTOR, VECTOR, VECTOR)
 def _multiply_add(b, x, y, z):
     return _intrinsic(b, f"llvm.fmuladd.v{LANES}f32", _vector, x, y, z)

@@ -3,5 +3,5 @@
 from hypothesis import settings
 
 # Timings never decide a test: the first call of a kernel compiles it.
-settings.register_profile("autollm", deadline=None, max_examples=50, derandomize=True, database=None)
+settings.register_profile("autollm", deadline=None, max_examples=30, derandomize=True, database=None)
 settings.load_profile("autollm")

@@ -24,6 +24,33 @@ class Row:
     call: Callable[..., Node]
     reference: Callable[..., Any]
     ids: dict[str, tuple[str, str]] = field(default_factory=dict)  # name -> (shape, limit)
+    lowest: int = 0  # the lowest id allowed
+    backwards: int = 1  # how many backward kernels one back(u) runs
+    view: bool = False  # the value is the input's memory in another shape
+    may_be_longer: tuple[tuple[str, int], ...] = ()  # (input, axis) that may exceed its letter's size
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def attention(qkv: np.ndarray) -> np.ndarray:
+    q, k, v = (qkv[:, :, i].swapaxes(1, 2) for i in range(3))  # (B, H, T, D)
+    scores = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[-1])
+    scores[..., ~np.tri(q.shape[2], dtype=bool)] = -np.inf
+    return (softmax(scores) @ v).swapaxes(1, 2)
+
+
+def layer_norm(gain: np.ndarray, bias: np.ndarray, x: np.ndarray) -> np.ndarray:
+    centred = x - x.mean(axis=1, keepdims=True)
+    return gain * centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5) + bias
+
+
+def masked_xent(logits: np.ndarray, targets: np.ndarray) -> Any:
+    kept = targets >= 0
+    surprise = -log_softmax(logits)[np.arange(len(targets)), targets]
+    return surprise[kept].sum() / max(kept.sum(), 1)
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:
@@ -49,6 +76,46 @@ ROWS = {
         lambda logits, targets: -log_softmax(logits)[np.arange(len(targets)), targets].mean(),
         {"targets": ("B", "V")},
     ),
+    "masked_xent_from_logits": Row(
+        {"logits": "BV"}, autollm.masked_xent_from_logits, masked_xent, {"targets": ("B", "V")}, lowest=-1
+    ),
+    "linear": Row({"w": "VD", "b": "V", "h": "BD"}, autollm.linear, lambda w, b, h: h @ w.T + b),
+    "add_bias": Row({"x": "BD", "bias": "D"}, autollm.add_bias, lambda x, bias: x + bias),
+    "add_positions": Row(
+        {"x": "BTD", "positions": "TD"},
+        autollm.add_positions,
+        lambda x, positions: x + positions,
+        may_be_longer=(("positions", 0),),
+    ),
+    "concat": Row(
+        {"a": "BD", "b": "BK", "c": "BH"},
+        autollm.concat,
+        lambda *parts: np.concatenate(parts, axis=1),
+        backwards=3,
+    ),
+    "reshape": Row(
+        {"x": "BKD"},
+        lambda x: autollm.reshape(x, -1, x.v.shape[-1]),
+        lambda x: x.reshape(-1, x.shape[-1]),
+        backwards=0,
+        view=True,
+    ),
+    "add": Row({"a": "BD", "b": "BD"}, autollm.add, lambda a, b: a + b, backwards=0),
+    "mul": Row({"a": "BD", "b": "BD"}, autollm.mul, lambda a, b: a * b),
+    "blend": Row({"a": "BD", "b": "BD", "z": "BD"}, autollm.blend, lambda a, b, z: (1 - z) * a + z * b),
+    "relu": Row({"x": "BD"}, autollm.relu, lambda x: np.maximum(x, 0)),
+    "sigmoid": Row({"x": "BD"}, autollm.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
+    "tanh": Row({"x": "BD"}, autollm.tanh, np.tanh),
+    "gelu": Row(
+        {"x": "BD"},
+        autollm.gelu,
+        lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    ),
+    "rms_norm": Row(
+        {"x": "BD"}, autollm.rms_norm, lambda x: x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-5)
+    ),
+    "layer_norm": Row({"gain": "D", "bias": "D", "x": "BD"}, autollm.layer_norm, layer_norm),
+    "causal_attention": Row({"qkv": "BT3HD"}, autollm.causal_attention, attention),
 }
 
 
@@ -63,10 +130,13 @@ class Case:
     @classmethod
     def draw(cls, row: Row, sizes: dict[str, int], seed: int, dtype: Any = np.float32) -> Case:
         rng = np.random.default_rng(seed)
-        shape = {name: tuple(sizes[letter] for letter in axes) for name, axes in row.floats.items()}
-        floats = {name: rng.standard_normal(shape[name]).astype(dtype) for name in row.floats}
+
+        def shape(axes: str) -> tuple[int, ...]:
+            return tuple(int(axis) if axis.isdigit() else sizes[axis] for axis in axes)
+
+        floats = {name: rng.standard_normal(shape(axes)).astype(dtype) for name, axes in row.floats.items()}
         ids = {
-            name: rng.integers(0, sizes[limit], tuple(sizes[letter] for letter in axes), np.int32)
+            name: rng.integers(row.lowest, sizes[limit], shape(axes), np.int32)
             for name, (axes, limit) in row.ids.items()
         }
         return cls(row, floats, ids)
@@ -103,4 +173,4 @@ class Probe(Node):
 def letters(row: Row) -> list[str]:
     """The letters of all sizes that a row needs."""
     axes = [*row.floats.values(), *(axes + limit for axes, limit in row.ids.values())]
-    return sorted(set("".join(axes)))
+    return sorted(letter for letter in set("".join(axes)) if letter.isalpha())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from unittest import mock
 
@@ -13,15 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from table import ROWS, Case, Probe, letters
 
-from autollm import node, primitives
+from autollm import layers, node, pointwise, primitives
 
+BRICKS = (primitives, layers, pointwise)  # the modules of bricks
 each_row = pytest.mark.parametrize("name", ROWS)
-sizes_up_to_70 = st.one_of(st.integers(1, 9), st.integers(10, 70))
 
 
-def draw_case(data, name, size=sizes_up_to_70, dtype=np.float32):
+def draw_case(data, name, largest=70, most=20_000, dtype=np.float32):
+    """A case with sizes up to `largest`, whose product is `most` at the most."""
     row = ROWS[name]
-    sizes = {letter: data.draw(size, label=letter) for letter in letters(row)}
+    sizes, product = {}, 1
+    for letter in data.draw(st.permutations(letters(row)), label="order"):
+        limit = max(min(largest, most // product), 1)
+        sizes[letter] = data.draw(
+            st.one_of(st.integers(1, min(9, limit)), st.integers(1, limit)), label=letter
+        )
+        product *= sizes[letter]
     return Case.draw(row, sizes, data.draw(st.integers(0, 2**32), label="seed"), dtype)
 
 
@@ -36,20 +43,33 @@ def kernels_of(module):
     return {name: value for name, value in vars(module).items() if hasattr(value, "py_func")}
 
 
-def as_plain_python(dtype):
-    """Run primitives through their kernels' Python source, in arrays of `dtype`."""
-    plain = {name: kernel.py_func for name, kernel in kernels_of(primitives).items()}
-    stack = ExitStack()
-    stack.enter_context(mock.patch.multiple(primitives, **plain, float32=np.dtype(dtype)))
-    stack.enter_context(mock.patch.object(node, "float32", np.dtype(dtype)))
-    return stack
+@contextmanager
+def kernels_replaced(replace, **others):
+    """With replace(name, kernel) in place of every kernel of every module of bricks."""
+    with ExitStack() as stack:
+        for module in BRICKS:
+            kernels = {name: replace(name, kernel) for name, kernel in kernels_of(module).items()}
+            stack.enter_context(mock.patch.multiple(module, **kernels, **others))
+        yield
 
 
-def test_every_public_primitive_has_a_row():
+@contextmanager
+def plain_python(dtype):
+    """Run bricks through their kernels' Python source, in arrays of `dtype`."""
+    float32 = np.dtype(dtype)
+    with (
+        kernels_replaced(lambda _, kernel: kernel.py_func, float32=float32),
+        mock.patch.object(node, "float32", float32),
+    ):
+        yield
+
+
+def test_every_public_brick_has_a_row():
     public = {
         name
-        for name, value in vars(primitives).items()
-        if inspect.isfunction(value) and value.__module__ == primitives.__name__ and not name.startswith("_")
+        for module in BRICKS
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
     }
     assert public == set(ROWS)
 
@@ -66,7 +86,7 @@ def test_value_is_numpys(name, data):
 @given(data=st.data())
 def test_backward_is_the_adjoint_of_the_derivative(name, data):
     """<u, J x> by central difference equals <back(u), x>, in float64, for random directions x and u."""
-    case = draw_case(data, name, st.integers(1, 5), np.float64)
+    case = draw_case(data, name, 5, dtype=np.float64)
     shape = case.expected().shape
     u = upstream(shape, 0, np.float64)
     rng = np.random.default_rng(3)
@@ -77,7 +97,7 @@ def test_backward_is_the_adjoint_of_the_derivative(name, data):
         floats = {key: value + sign * step * directions[key] for key, value in case.floats.items()}
         return np.asarray(Case(case.row, floats, case.ids).run(wrap=Probe)[0])
 
-    with as_plain_python(np.float64):
+    with plain_python(np.float64):
         _, grads = case.run(u, wrap=Probe)
         slope = np.sum(u * (moved(+1) - moved(-1))) / (2 * step)
     blame = sum(np.sum(g * x) for g, x in zip(grads, directions.values(), strict=True))
@@ -88,14 +108,15 @@ def test_backward_is_the_adjoint_of_the_derivative(name, data):
 @given(data=st.data())
 @settings(max_examples=25)
 def test_compiled_is_plain_python(name, data):
-    case = draw_case(data, name, st.integers(1, 12))
+    case = draw_case(data, name, 12, 500)
     u = upstream(case.expected().shape, 0)
     compiled = case.run(u, wrap=Probe)
-    with as_plain_python(np.float32):
+    with plain_python(np.float32):
         plain = case.run(u, wrap=Probe)
     np.testing.assert_allclose(compiled[0], plain[0], rtol=1e-5, atol=1e-5)
     for a, b in zip(compiled[1], plain[1], strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+        # A norm of a row of equal numbers divides by sqrt(1e-5), and rounding grows 300-fold.
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 @each_row
@@ -111,7 +132,7 @@ def test_inputs_stay_and_outputs_are_new(name, data):
         np.testing.assert_array_equal(array, before[key])
     np.testing.assert_array_equal(u, kept)
     given_arrays = [*case.floats.values(), *case.ids.values(), *([u] if np.ndim(u) else [])]
-    for made in [value, *grads]:
+    for made in grads if case.row.view else [value, *grads]:
         assert not any(np.may_share_memory(made, array) for array in given_arrays if np.ndim(made))
 
 
@@ -119,18 +140,21 @@ def test_inputs_stay_and_outputs_are_new(name, data):
 @given(data=st.data())
 @settings(max_examples=10)
 def test_backward_runs_exactly_once_and_back_may_be_called_again(name, data):
-    case = draw_case(data, name, st.integers(1, 9))
-    counters = {
-        key: mock.Mock(side_effect=kernel)
-        for key, kernel in kernels_of(primitives).items()
-        if key.endswith("_backward")
-    }
+    case = draw_case(data, name, 9)
+    counters = []
+
+    def count(key, kernel):
+        if not key.endswith("_backward"):
+            return kernel
+        counters.append(mock.Mock(side_effect=kernel))
+        return counters[-1]
+
     inputs = [Probe(value) for value in case.floats.values()]
-    with mock.patch.multiple(primitives, **counters):
+    with kernels_replaced(count):
         out = case.row.call(*inputs, *case.ids.values())
         u = upstream(np.shape(out.v), 0)
         out.back(u)
-        assert sum(counter.call_count for counter in counters.values()) == 1
+        assert sum(counter.call_count for counter in counters) == case.row.backwards
         assert [x.calls for x in inputs] == [1] * len(inputs)
         once = [x.grad for x in inputs]
         out.back(u)
@@ -170,7 +194,7 @@ def test_nothing_outside_an_array_is_touched(name, data):
 
     case = draw_case(data, name)
     guarding = SimpleNamespace(**(vars(np) | {"empty": guarded, "zeros": guarded_zeros}))
-    with mock.patch.object(primitives, "np", guarding), mock.patch.object(node, "np", guarding):
+    with kernels_replaced(lambda _, kernel: kernel, np=guarding), mock.patch.object(node, "np", guarding):
         case.run(upstream(case.expected().shape, 0), wrap=Probe)
     for whole, size in made:
         assert (whole[:guard] == sentinel).all()
@@ -191,7 +215,8 @@ def call_with(name, **changes):
 
 
 each_input = pytest.mark.parametrize(
-    ("name", "key"), [(name, key) for name, row in ROWS.items() for key in (*row.floats, *row.ids)]
+    ("name", "key"),
+    [(name, key) for name, row in ROWS.items() if not row.view for key in (*row.floats, *row.ids)],
 )
 each_ids = pytest.mark.parametrize(
     ("name", "key"), [(name, key) for name, row in ROWS.items() for key in row.ids]
@@ -222,11 +247,12 @@ def test_a_strided_array_is_refused(name, key):
 
 
 @each_ids
-@pytest.mark.parametrize("bad", [-1, 6, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("bad", ["one below", 6, 2**31 - 1, -(2**31)])
 def test_an_id_out_of_range_is_refused(name, key, bad):
-    ids = input_of(name, key)
+    ids, lowest = input_of(name, key), ROWS[name].lowest
+    bad = lowest - 1 if bad == "one below" else bad
     ids.flat[-1] = bad
-    with pytest.raises(IndexError, match=rf"{bad} .* outside 0\.\.5"):
+    with pytest.raises(IndexError, match=rf"{bad} .* outside {lowest}\.\.5"):
         call_with(name, **{key: ids})
 
 
@@ -237,7 +263,8 @@ def test_an_id_out_of_range_is_refused(name, key, bad):
         for name, row in ROWS.items()
         for key, axes in (row.floats | {key: axes for key, (axes, _) in row.ids.items()}).items()
         for axis, letter in enumerate(axes)
-        if sum(letter in other for other in [*row.floats.values(), *(a for a, _ in row.ids.values())]) > 1
+        if (key, axis) not in row.may_be_longer
+        and sum(letter in other for other in [*row.floats.values(), *(a for a, _ in row.ids.values())]) > 1
     ],
 )
 def test_sizes_that_do_not_agree_are_refused(name, key, axis):
@@ -254,7 +281,7 @@ def test_ids_changed_after_the_forward_pass_cannot_harm(name, key):
     out = case.row.call(*map(node.Param, case.floats.values()), *case.ids.values())
     u = upstream(np.shape(out.v), 0)
     case.ids[key].flat[-1] = 1_000_000
-    if name == "xent_from_logits":
+    if name.endswith("xent_from_logits"):
         out.back(u)  # needs no targets any more: forward saved the derivative
     else:
         with pytest.raises(IndexError, match=r"1000000"):

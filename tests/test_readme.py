@@ -66,7 +66,7 @@ def test_ci_runs_the_readmes_commands():
 
 
 def test_the_example_of_contributing_works(tmp_path):
-    """Follow CONTRIBUTING in a copy of the sources, and run the tests it promises for `tanh`."""
+    """Follow CONTRIBUTING in a copy of the sources, and run the tests it promises for `sine`."""
     for folder in ("autollm", "kernels", "data", "tests"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignore)
@@ -75,14 +75,14 @@ def test_the_example_of_contributing_works(tmp_path):
     shutil.move(tmp_path / "autollm", package)
     shutil.move(tmp_path / "kernels", package / "kernels")
     shutil.move(tmp_path / "data", package / "data")
-    tanh_file, tanh_function, tanh_row = blocks("python", CONTRIBUTING)
-    (package / "kernels" / "pointwise.py").write_text(tanh_file)
-    with (package / "primitives.py").open("a") as file:
-        file.write("\n\n" + tanh_function)
+    kernel_file, function, row = blocks("python", CONTRIBUTING)
+    (package / "kernels" / "sine.py").write_text(kernel_file)
+    with (package / "pointwise.py").open("a") as file:
+        file.write("\n\n" + function)
     tests = tmp_path / "tests"
 
     def run_tests():
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "tanh or row"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "sine or row"]
         environment = os.environ | {"PYTHONPATH": str(package.parent)}
         return subprocess.run(
             [*command, str(tests / "test_primitives.py")],
@@ -90,9 +90,9 @@ def test_the_example_of_contributing_works(tmp_path):
         )  # fmt: skip
 
     without_row = run_tests()
-    assert "tanh" in without_row.stdout and "1 failed" in without_row.stdout, without_row.stdout
+    assert "sine" in without_row.stdout and "1 failed" in without_row.stdout, without_row.stdout
     with (tests / "table.py").open("a") as file:
-        file.write("\n\nfrom autollm import primitives\n\n" + tanh_row)
+        file.write("\n\nfrom autollm import pointwise\n\n" + row)
     with_row = run_tests()
     assert with_row.returncode == 0, with_row.stdout
     assert int(re.search(r"(\d+) passed", with_row.stdout)[1]) >= 10
