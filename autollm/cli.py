@@ -124,16 +124,16 @@ def run(command: Callable[[], int]) -> int:
         print("autollm: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader has gone (`| head -1`): nobody is left to tell
-        _discard_stdout()
+        discard_stdout()
         return BROKEN_PIPE
     except OSError as error:  # standard output cannot be written: a full disk
         print(f"autollm: error: cannot write: {error.strerror}", file=sys.stderr)
-        _discard_stdout()
+        discard_stdout()
         return 2
     return status
 
 
-def _discard_stdout() -> None:
+def discard_stdout() -> None:
     """Give what is still buffered somewhere to go, or the interpreter complains at its end."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -51,11 +51,8 @@ def arguments(model: Model, workload: Workload) -> tuple[Any, ...]:
     Random bits are made beforehand: a nanosecond an example, and NumPy's work.
     """
     values, grads = flatten(parameters(model).values())
-    examples, block, (B, K) = (
-        examples_of(workload),
-        block_of(workload),
-        (workload.batch, workload.config.context),
-    )
+    examples, block = examples_of(workload), block_of(workload)
+    B, K = workload.batch, workload.config.context
     random = np.random.PCG64(0)
     rows = [random.random_raw((block * B + 1) // 2).view(np.uint32)[: block * B] for _ in range(32)]
     return (

@@ -193,7 +193,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"compare: error: {error}", file=sys.stderr)
         return 2
-    print(as_json(runs, rows) if options.json else render(runs, rows, options.markdown))
+    try:
+        print(as_json(runs, rows) if options.json else render(runs, rows, options.markdown), flush=True)
+    except BrokenPipeError:  # the reader has gone (`| head`)
+        from autollm.cli import BROKEN_PIPE, discard_stdout
+
+        discard_stdout()
+        return BROKEN_PIPE
     slow = too_slow(rows, options.fail_below) if options.fail_below else []
     if slow:
         print(f"compare: below {options.fail_below:g}: {', '.join(slow)}", file=sys.stderr)

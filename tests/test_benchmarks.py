@@ -211,6 +211,14 @@ def test_the_label_is_not_the_host_name():
     assert platform.node() not in label() or not platform.node()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_a_reader_that_leaves_early(tmp_path):
+    files = write(tmp_path / "a.json"), write(tmp_path / "b.json", 1)
+    script = f"{sys.executable} -m benchmarks.compare {' '.join(files)} | true"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
 def pytest_in_the_repository(*arguments):
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
