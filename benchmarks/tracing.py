@@ -83,7 +83,7 @@ def repeat(kernel: Dispatcher) -> Any:
     that every turn does the same, and do it once.
     """
 
-    @njit  # type: ignore[untyped-decorator]
+    @njit
     def loop(times: int, beat: Any, arguments: Any) -> None:
         for i in range(times):
             beat[0] = i
