@@ -3,6 +3,9 @@
 Every place in a word is an example: the K tokens before it (its context) and the token that stands
 there (its target). Token 0 is END: it fills the context before a word begins and is the target when
 it is over; the letters are 1, 2, ... So END can never be confused with a character of a word.
+
+For a model that reads whole words an example is a word: what it reads is END and the letters, what it
+is to predict is the letters and END.
 """
 
 from __future__ import annotations
@@ -17,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from autollm.errors import InputError
-from autollm.kernels.examples import draw_batches
+from autollm.kernels.examples import draw_batches, draw_words
 from autollm.primitives import Ids
 
 END = 0
+LEFT_OUT = -1  # the target where a word is over and padding begins
 MAX_BYTES = 256 * 2**20
 BUILT_IN = {"names": "names.txt", "names-32k": "names-32k.txt"}
 
@@ -113,13 +117,27 @@ class Alphabet:
 
 @dataclass(frozen=True)
 class Examples:
-    """contexts (N, K) and targets (N,), int32: every place of every word, in order."""
+    """contexts (N, K) and targets (N,), int32: every place of every word, in order.
+
+    Or whole words: contexts and targets (N, T), padded with END and LEFT_OUT, the shortest word first.
+    """
 
     contexts: Ids
     targets: Ids
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def parts(self, size: int) -> Iterator[tuple[Ids, Ids, int]]:
+        """All examples, about `size` targets at a time: contexts, targets (flat), how many count."""
+        step = max(size // self.targets[0].size, 1)
+        for start in range(0, len(self), step):
+            contexts, targets = self.contexts[start : start + step], self.targets[start : start + step]
+            if targets.ndim == 2:  # cut to the longest word, which is the last
+                width = int((targets[-1] != LEFT_OUT).sum())
+                contexts = np.ascontiguousarray(contexts[:, :width])
+                targets = np.ascontiguousarray(targets[:, :width]).reshape(-1)
+            yield contexts, targets, int((targets != LEFT_OUT).sum())
 
 
 def make_examples(words: list[str], alphabet: Alphabet, context: int) -> Examples:
@@ -140,6 +158,34 @@ def make_examples(words: list[str], alphabet: Alphabet, context: int) -> Example
     return Examples(np.ascontiguousarray(chosen[:, :context]), np.ascontiguousarray(chosen[:, context]))
 
 
+def make_sequences(words: list[str], alphabet: Alphabet, context: int) -> Examples:
+    """The words themselves, as examples (N, T) for a model that looks at most `context` letters back.
+
+    A word of L letters has L + 1 targets; more than `context` are cut into pieces of so many.
+    """
+    pieces: list[tuple[list[int], list[int]]] = []
+    for word in words:
+        tokens = alphabet.encode(word)
+        for start in range(0, len(tokens) + 1, context):
+            stop = start + context
+            pieces.append(([END, *tokens][start:stop], [*tokens, END][start:stop]))
+    pieces.sort(key=lambda piece: len(piece[1]))
+    shape = len(pieces), len(pieces[-1][1])
+    examples = Examples(np.full(shape, END, np.int32), np.full(shape, LEFT_OUT, np.int32))
+    for i, (letters, nexts) in enumerate(pieces):
+        examples.contexts[i, : len(letters)] = letters
+        examples.targets[i, : len(nexts)] = nexts
+    return examples
+
+
+def split(words: list[str], held_out: int, seed: int) -> tuple[list[str], list[str]]:
+    """The words to learn from, and `held_out` others, chosen by the seed; both in the order given."""
+    keys = np.random.PCG64([seed, 2]).random_raw(len(words))
+    chosen = set(np.argsort(keys, kind="stable")[:held_out].tolist())
+    kept = [word for i, word in enumerate(words) if i not in chosen]
+    return kept, [words[i] for i in sorted(chosen)]
+
+
 def _ramps(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """start, start + 1, ... for each start, as many as its length says, one after the other."""
     before = np.cumsum(lengths) - lengths
@@ -147,19 +193,29 @@ def _ramps(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def batches(examples: Examples, batch: int, seed: int) -> Iterator[list[tuple[Ids, Ids]]]:
-    """Endless blocks of random batches, each batch contexts (B, K) and targets (B,).
+    """Endless blocks of random batches, each batch contexts (B, K) and targets (B,), or, of whole words,
+    (B, T) and (B * T,), cut to the longest word of the batch.
 
     Drawn with replacement, many at a time: one call fills a block. A block's arrays are filled anew
     for the next one, so a batch is valid until then.
     """
     context = examples.contexts.shape[1]
+    words = examples.targets.ndim == 2
     count = min(max(2**16 // (batch * (context + 1)), 1), 64)
-    contexts = np.empty((count, batch, context), np.int32)
-    targets = np.empty((count, batch), np.int32)
+    contexts = np.empty((count, batch * context) if words else (count, batch, context), np.int32)
+    targets = np.empty((count, batch * context) if words else (count, batch), np.int32)
+    longest = np.empty(count, np.int64)
     block = list(zip(contexts, targets, strict=True))
     random = np.random.PCG64(seed)  # a bit generator's stream is the same in every version of numpy
     size = count * batch
     while True:
         bits = random.random_raw((size + 1) // 2).view(np.uint32)[:size]
-        draw_batches(examples.contexts, examples.targets, bits, contexts, targets)
+        if words:
+            draw_words(examples.contexts, examples.targets, bits, contexts, targets, longest)
+            block = [
+                (contexts[i, : batch * width].reshape(batch, width), targets[i, : batch * width])
+                for i, width in enumerate(longest.tolist())
+            ]
+        else:
+            draw_batches(examples.contexts, examples.targets, bits, contexts, targets)
         yield block

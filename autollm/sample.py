@@ -11,7 +11,9 @@ import numpy as np
 from autollm import cli
 from autollm.dataset import END, Alphabet
 from autollm.kernels.sampling import choose
-from autollm.models import Model
+from autollm.models import Model, reads_words
+from autollm.node import Array
+from autollm.primitives import Ids
 
 
 def dream(
@@ -33,15 +35,14 @@ def dream(
     letter, and are cut off at `max_letters`. Raises InputError for a letter not in the alphabet.
     """
     start = alphabet.encode(prefix)[:max_letters]
-    words = np.full((count, max_letters + 1), END, np.int32)  # a column of END closes every word
+    # `context` columns of END come before a word, and one closes it.
+    tokens = np.full((count, context + max_letters + 1), END, np.int32)
+    words = tokens[:, context:]
     words[:, : len(start)] = start
-    contexts = np.full((count, context), END, np.int32)
-    if start:
-        contexts[:, -len(start) :] = start[-context:]
     chosen = np.empty(count, np.int32)
     alive = np.ones(count, bool)
     for place in range(len(start), max_letters):
-        logits = model(contexts).v
+        logits = _scores(model, tokens[:, : context + place], context)
         if place == 0:
             logits[:, END] = -np.inf
         choose(logits, rng.random(count), temperature, top_k, chosen)
@@ -49,10 +50,18 @@ def dream(
         if not alive.any():
             break
         words[alive, place] = chosen[alive]
-        contexts[:, :-1] = contexts[:, 1:]
-        contexts[:, -1] = chosen
     lengths = (words == END).argmax(axis=1)
     return [alphabet.decode(word[:length]) for word, length in zip(words.tolist(), lengths, strict=True)]
+
+
+def _scores(model: Model, tokens: Ids, context: int) -> Array:
+    """Logits (B, V) of what follows tokens (B, context + n): as many END, then n letters."""
+    B, length = tokens.shape
+    if not reads_words(model):
+        return model(np.ascontiguousarray(tokens[:, -context:])).v
+    read = min(length - context + 1, context)  # a word begins with one END
+    logits = model(np.ascontiguousarray(tokens[:, -read:])).v
+    return np.ascontiguousarray(logits.reshape(B, read, -1)[:, -1])
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -13,13 +13,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from autollm import checkpoint, cli
-from autollm.dataset import Alphabet, Examples, Words, batches, make_examples, read_words
-from autollm.errors import DivergedError
+from autollm.dataset import (
+    Alphabet,
+    Examples,
+    Words,
+    batches,
+    make_examples,
+    make_sequences,
+    read_words,
+    split,
+)
+from autollm.errors import DivergedError, InputError
 from autollm.kernels.jit import report
-from autollm.models import MAX_SIZE, Config, Model, build, parameters
-from autollm.optim import SGD
-from autollm.primitives import xent_from_logits
+from autollm.layers import masked_xent_from_logits
+from autollm.models import MAX_SIZE, MODELS, Config, Model, build, configure, parameters, reads_words
+from autollm.node import Node
+from autollm.optim import SGD, Optimiser
+from autollm.primitives import Ids, xent_from_logits
 from autollm.sample import add_options, dream
+
+FEW_WORDS = 1000  # fewer than so many are all learned from
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,7 @@ def train(
     batch: int = 64,
     lr: float | None = None,
     seed: int = 0,
+    optimiser: type[Optimiser] = SGD,
     watch: Callable[[int, float, float], None] | None = None,
 ) -> Run:
     """Train `model` in place on random batches of `examples` until the budget is used.
@@ -69,7 +83,8 @@ def train(
     reasonable number.
     """
     lr = lr or default_lr(examples.contexts.shape[1], batch)
-    optimiser = SGD(parameters(model).values())
+    update = optimiser(parameters(model).values()).step
+    surprise = loss_function(model)
     blocks = batches(examples, batch, seed)
     step, interrupted, used = 0, False, 0.0
     start = time.perf_counter()
@@ -78,9 +93,9 @@ def train(
     try:
         while used < 1.0:
             for contexts, targets in next(blocks):
-                loss = xent_from_logits(model(contexts), targets)
+                loss = surprise(model(contexts), targets)
                 loss.back(1.0)
-                optimiser.step(lr * (1.0 - used))
+                update(lr * (1.0 - used))
                 step += 1
                 used = (clock() - began) / amount
                 if used >= 1.0:
@@ -101,20 +116,31 @@ def check_loss(loss: float, steps: int, lr: float) -> None:
 
 def mean_loss(model: Model, examples: Examples, chunk: int = 4096) -> float:
     """The mean loss over all examples, in nats per letter."""
-    total = 0.0
-    for start in range(0, len(examples), chunk):
-        targets = examples.targets[start : start + chunk]
-        loss = xent_from_logits(model(examples.contexts[start : start + chunk]), targets)
-        total += loss.v * len(targets)
-    return total / len(examples)
+    surprise = loss_function(model)
+    total, letters = 0.0, 0
+    for contexts, targets, count in examples.parts(chunk):
+        total += surprise(model(contexts), targets).v * count
+        letters += count
+    return total / letters
+
+
+def loss_function(model: Model) -> Callable[[Node, Ids], Node]:
+    """The mean surprise at the targets; of whole words, without the places that only pad them."""
+    return masked_xent_from_logits if reads_words(model) else xent_from_logits
+
+
+def examples_for(model: Model, words: list[str], alphabet: Alphabet, context: int) -> Examples:
+    """Examples of the kind that the model reads: windows, or whole words."""
+    make = make_sequences if reads_words(model) else make_examples
+    return make(words, alphabet, context)
 
 
 def warm_up(config: Config) -> None:
     """Compile or load every kernel that training needs, by a run in small."""
     alphabet = Alphabet("a")
     model = build(config, alphabet.size)
-    examples = make_examples(["a", "aa"], alphabet, config.context)
-    train(model, examples, budget=Budget(steps=1), batch=1)
+    examples = examples_for(model, ["a", "aa"], alphabet, config.context)
+    train(model, examples, budget=Budget(steps=1), batch=1, lr=0.1, optimiser=MODELS[config.model].optimiser)
     mean_loss(model, examples)
     dream(model, alphabet, config.context, 1, np.random.default_rng(0), max_letters=2)
 
@@ -142,26 +168,35 @@ def build_parser() -> argparse.ArgumentParser:
         "--seconds", type=cli.positive_float, default=1.0, metavar="S", help="train so long" + default
     )
     budget.add_argument("--steps", type=cli.whole(1, 10**12), metavar="N", help="or for so many steps")
-    option("--batch", type=cli.whole(1, 10**9), default=64, metavar="B", help="examples in a step" + default)
+    option("--model", choices=MODELS, default="bag", help=", ".join(MODELS) + default)
+    size = cli.whole(1, MAX_SIZE)
+    option("--context", type=size, metavar="K", help="letters to look back" + _defaults("context"))
+    option("--dim", type=size, metavar="D", help="numbers in a letter's code" + _defaults("dim"))
     option(
-        "--context",
-        type=cli.whole(1, MAX_SIZE),
-        default=3,
-        metavar="K",
-        help="letters to look back" + default,
+        "--hidden", type=size, metavar="H", help="numbers in the hidden layer or memory" + _defaults("hidden")
     )
+    option("--heads", type=size, metavar="N", help="heads of attention" + _defaults("heads"))
+    option("--layers", type=size, metavar="N", help="layers" + _defaults("layers"))
     option(
-        "--dim",
-        type=cli.whole(1, MAX_SIZE),
-        default=32,
-        metavar="D",
-        help="numbers in a letter's code" + default,
+        "--batch",
+        type=cli.whole(1, 10**9),
+        metavar="B",
+        help="examples in a step; whole words for rnn, gru, gpt, gpt2"
+        f" (default: {', '.join(f'{name} {kind.batch}' for name, kind in MODELS.items())})",
     )
     option(
         "--lr",
         type=cli.positive_float,
         metavar="RATE",
-        help="learning rate at the start; it falls to 0 (default: 1.5 / context, less for batches below 16)",
+        help="learning rate at the start; it falls to 0 (default: the bag 1.5 / context, less for batches "
+        f"below 16; {', '.join(f'{name} {kind.lr:g}' for name, kind in MODELS.items() if kind.lr)})",
+    )
+    option(
+        "--held-out",
+        type=cli.whole(0, 10**9),
+        metavar="N",
+        help="words to keep back and judge the model by (default: 1 in 10, but 1000 at most, and none of "
+        f"fewer than {FEW_WORDS} words)",
     )
     option(
         "--seed",
@@ -177,6 +212,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _defaults(size: str) -> str:
+    """The models that have this size, and their defaults."""
+    having = (f"{name} {kind.sizes[size]}" for name, kind in MODELS.items() if size in kind.sizes)
+    return f" (default: {', '.join(having)})"
+
+
 def main(argv: list[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     talk = cli.Talker(options.quiet)
@@ -185,13 +226,17 @@ def main(argv: list[str] | None = None) -> int:
     words = read_words(options.data)
     alphabet = Alphabet.of(words.distinct)
     alphabet.encode(options.prefix)  # an unknown letter is an error now, not after the training
-    config = Config(options.context, options.dim)
-    options.lr = options.lr or default_lr(config.context, options.batch)
+    config = settle(options)
+    kept, held_out = split(
+        words.distinct, words_to_hold_out(options.held_out, len(words.distinct)), options.seed
+    )
     cli.check_memory(_bytes_needed(options, words, alphabet), "--batch, --context or --dim")
-    examples = make_examples(words.distinct, alphabet, config.context)
     model = build(config, alphabet.size, options.seed)
+    examples = examples_for(model, kept, alphabet, config.context)
     talk(
-        f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out; {len(examples):,} examples"
+        f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out, "
+        f"{len(held_out):,} held out; "
+        f"{len(examples):,} examples"
     )
 
     warm_up(config)
@@ -207,11 +252,15 @@ def main(argv: list[str] | None = None) -> int:
         batch=options.batch,
         lr=options.lr,
         seed=options.seed,
+        optimiser=MODELS[config.model].optimiser,
         watch=talk.progress if talk.watched else None,
     )
     talk.end_progress()
     final_loss = mean_loss(model, examples)
     check_loss(final_loss, run.steps, options.lr)
+    held_out_loss = None
+    if held_out:
+        held_out_loss = mean_loss(model, examples_for(model, held_out, alphabet, config.context))
     samples = dream(
         model,
         alphabet,
@@ -222,21 +271,26 @@ def main(argv: list[str] | None = None) -> int:
         prefix=options.prefix,
         max_letters=2 * max(map(len, words.distinct)) + len(options.prefix),
     )
-    in_list = set(words.distinct)
-    new = sum(word not in in_list for word in samples)
+    sorted_samples = Samples.sort(samples, kept, held_out)
+    new = len(sorted_samples.new)
     if options.json:
         facts = {
             "elapsed_seconds": run.seconds,
             "steps": run.steps,
             "steps_per_second": run.steps / run.seconds,
             "final_loss": final_loss,
+            "held_out_loss": held_out_loss,
             "samples": samples,
             "new_samples": new,
+            "samples_in_training": sorted_samples.in_training,
+            "samples_in_held_out": sorted_samples.in_held_out,
+            "parameters": sum(param.v.size for param in parameters(model).values()),
             "startup_seconds": startup,
             "compile_seconds": report.seconds,
             "compiled_kernels": report.compiled,
             "interrupted": run.interrupted,
             "words": len(words.distinct),
+            "held_out_words": len(held_out),
             "repeated_words": words.repeated,
             "examples": len(examples),
             "alphabet": alphabet.characters,
@@ -244,7 +298,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(facts, ensure_ascii=False))
     else:
-        print(_results(run, final_loss, samples, in_list))
+        print(_results(run, final_loss, held_out_loss, samples, sorted_samples))
     sys.stdout.flush()  # what was learned is out before anything else can fail
 
     if options.save:
@@ -256,26 +310,74 @@ def main(argv: list[str] | None = None) -> int:
     return cli.INTERRUPTED if run.interrupted else 0
 
 
-def _results(run: Run, final_loss: float, samples: list[str], in_list: set[str]) -> str:
+@dataclass(frozen=True)
+class Samples:
+    """Dreamed words, sorted by where else they are to be found; all in the order dreamed."""
+
+    in_training: list[str]
+    in_held_out: list[str]
+    new: list[str]
+
+    @classmethod
+    def sort(cls, samples: list[str], kept: list[str], held_out: list[str]) -> Samples:
+        old, unseen = set(kept), set(held_out)
+        return cls(
+            [word for word in samples if word in old],
+            [word for word in samples if word in unseen],
+            [word for word in samples if word not in old and word not in unseen],
+        )
+
+
+def settle(options: argparse.Namespace) -> Config:
+    """The model's Config; fills in what the options leave to the model."""
+    names = ("context", "dim", "hidden", "heads", "layers")
+    config = configure(options.model, **{name: getattr(options, name) for name in names})
+    kind = MODELS[config.model]
+    for name in names:
+        setattr(options, name, getattr(config, name))
+    options.batch = options.batch or kind.batch
+    options.lr = options.lr or kind.lr or default_lr(config.context, options.batch)
+    return config
+
+
+def words_to_hold_out(wanted: int | None, count: int) -> int:
+    """How many of `count` words to keep back. Raises InputError if fewer than 2 would be left."""
+    if wanted is None:
+        return min(count // 10, 1000) if count >= FEW_WORDS else 0
+    if wanted > count - 2:
+        raise InputError(f"--held-out {wanted} leaves fewer than 2 of {count} words to learn from")
+    return wanted
+
+
+def _results(
+    run: Run, final_loss: float, held_out_loss: float | None, samples: list[str], found: Samples
+) -> str:
     """What is printed for a person: time, steps, loss, numbered samples."""
     lines = [
         f"Elapsed: {run.seconds:.3f} seconds",
         f"Steps: {run.steps}",
         f"Final loss: {final_loss:.4f}",
-        "Samples:",
     ]
+    if held_out_loss is not None:
+        lines.append(f"Held-out loss: {held_out_loss:.4f}")
+    lines.append("Samples:")
+    remarks = dict.fromkeys(found.in_training, "  (in the list)") | dict.fromkeys(
+        found.in_held_out, "  (held out)"
+    )
     for number, word in enumerate(samples, 1):
-        lines.append(f"{number:2} : {word}{'  (in the list)' if word in in_list else ''}")
+        lines.append(f"{number:2} : {word}{remarks.get(word, '')}")
     return "\n".join(lines)
 
 
 def _bytes_needed(options: argparse.Namespace, words: Words, alphabet: Alphabet) -> int:
     """Roughly what a run will hold at once: examples, batches, a step's arrays, parameters."""
     places = sum(map(len, words.distinct)) + len(words.distinct)
-    V = alphabet.size
-    B, K, D = options.batch, options.context, options.dim
+    B, K, V = options.batch, options.context, alphabet.size
+    D, H, layers = options.dim or 0, options.hidden or 0, options.layers or 0
     rows = places + len(words.distinct) + options.samples  # of contexts; twice, while they are made
-    needed: int = 4 * (2 * rows * (K + 1) + 2 * B * (K + 1) + 4 * max(B, 4096) * (D + V) + 6 * V * D)
+    row = D + V + H + layers * (16 * D + K * (options.heads or 0))  # of a step's arrays
+    params = V * (V + 2 * D + H) + H * (K * D + H) + K * D + 12 * layers * D * D
+    needed: int = 4 * (2 * rows * (K + 1) + 2 * B * (K + 1) + 4 * max(B, 4096) * row + 4 * params)
     return needed
 
 

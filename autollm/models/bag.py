@@ -1,0 +1,35 @@
+"""The bag of embeddings: mix the codes of the last K letters, then score every possible next one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autollm.node import Node, Param
+from autollm.primitives import Ids, gather_rows, matmul_wh, sum_over_k
+
+
+class Bag:
+    """logits = W @ (E[c1] + ... + E[cK])
+
+    The logits depend on E and W only through E @ W.T, so the training loss has a single minimum.
+    """
+
+    def __init__(self, vocabulary: int, dim: int, rng: np.random.Generator) -> None:
+        self.E = Param(0.1 * rng.standard_normal((vocabulary, dim)))  # the letters' secret codes
+        self.W = Param(0.1 * rng.standard_normal((vocabulary, dim)))  # what each next letter looks for
+
+    def __call__(self, contexts: Ids) -> Node:
+        emb = gather_rows(self.E, contexts)  # (B, K, D)
+        h = sum_over_k(emb)  # (B, D)
+        return matmul_wh(self.W, h)  # (B, V)
+
+
+class ReorderedBag(Bag):
+    """The same bricks in another order, and the same function: every brick but the loss is linear.
+
+    Multiplying the V rows of E instead of the B rows of h needs B / V times less arithmetic.
+    """
+
+    def __call__(self, contexts: Ids) -> Node:
+        scores = matmul_wh(self.W, self.E)  # (V, V): what each letter says about the next one
+        return sum_over_k(gather_rows(scores, contexts))  # (B, V)

@@ -1,0 +1,16 @@
+"""The bigram: a table that says, for every letter, which letters like to come next."""
+
+from __future__ import annotations
+
+from autollm.node import Node, Param
+from autollm.primitives import Ids, gather_rows, sum_over_k
+
+
+class Bigram:
+    """logits = W[c], c being the last letter: a row of the table, and nothing else."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self.W = Param([[0.0] * vocabulary] * vocabulary)
+
+    def __call__(self, contexts: Ids) -> Node:
+        return sum_over_k(gather_rows(self.W, contexts))  # contexts (B, 1) -> (B, V)
