@@ -58,7 +58,8 @@ def _scores(model: Model, tokens: Ids, context: int) -> Array:
     """Logits (B, V) of what follows tokens (B, context + n): as many END, then n letters."""
     B, length = tokens.shape
     if not reads_words(model):
-        return model(np.ascontiguousarray(tokens[:, -context:])).v
+        scores: Array = model(np.ascontiguousarray(tokens[:, -context:])).v
+        return scores
     read = min(length - context + 1, context)  # a word begins with one END
     logits = model(np.ascontiguousarray(tokens[:, -read:])).v
     return np.ascontiguousarray(logits.reshape(B, read, -1)[:, -1])

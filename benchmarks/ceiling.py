@@ -15,7 +15,7 @@ from autollm.kernels.embedding import check_rows, embedding_bag_backward, embedd
 from autollm.kernels.examples import draw_batches
 from autollm.kernels.matmul import matmul_wh_backward, matmul_wh_forward
 from autollm.kernels.optimiser import sgd_update
-from autollm.models import Model, parameters
+from autollm.models import parameters
 from autollm.optim import flatten
 from benchmarks.workloads import Workload, block_of, examples_of
 
@@ -45,7 +45,7 @@ def train_compiled(  # type: ignore[no-untyped-def]
         sgd_update(values, grads, rate * (1 - step / steps))
 
 
-def arguments(model: Model, workload: Workload) -> tuple[Any, ...]:
+def arguments(model: Any, workload: Workload) -> tuple[Any, ...]:
     """The arguments of `train_compiled` after `steps`, for the batches that `train` would draw.
 
     Random bits are made beforehand: a nanosecond an example, and NumPy's work.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autollm.dataset import Examples, batches
-from autollm.models import Model, parameters
+from autollm.models import parameters
 from autollm.optim import SGD
 from autollm.primitives import Ids, xent_from_logits
 from autollm.train import mean_loss
@@ -49,7 +49,7 @@ def test_ceiling(measure: Any, size: str) -> None:
     measure(train_compiled, lambda: arguments(fresh_model(workload), workload), "steps/s")
 
 
-def first_batch(size: str) -> tuple[Model, Ids, Ids]:
+def first_batch(size: str) -> tuple[Any, Ids, Ids]:
     """A model in the saved state, and the contexts and targets of a batch."""
     workload = checked(size)
     contexts, targets = next(batches(examples_of(workload), workload.batch, seed=0))[0]

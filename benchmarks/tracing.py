@@ -43,7 +43,8 @@ class Call:
     def work(self, name: str, workload: Workload) -> tuple[float, str]:
         """What one call does, in units of 1e9: operations (GFLOP/s) or bytes (GB/s)."""
         if name in FLOPS:
-            sizes = (workload.batch, workload.config.context, workload.config.dim, ALPHABET.size)
+            config: Any = workload.config
+            sizes = (workload.batch, config.context, config.dim, ALPHABET.size)
             return FLOPS[name](*sizes) / 1e9, "GFLOP/s"
         return sum(a.nbytes for a in self.before if isinstance(a, np.ndarray)) / 1e9, "GB/s"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -75,7 +75,7 @@ class Config:
 class Kind:
     """How to make a kind of model, and what suits it when it has one second to learn."""
 
-    make: Callable[[Config, int, np.random.Generator], Model]
+    make: Callable[[Any, int, np.random.Generator], Model]  # of a Config whose sizes are checked
     sizes: dict[str, int]
     optimiser: type[Optimiser]
     lr: float | None  # None: it depends on the sizes
