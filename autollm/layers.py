@@ -27,6 +27,7 @@ from autollm.kernels.norm import (
     rms_norm_backward,
     rms_norm_forward,
 )
+from autollm.kernels.simd import LANES
 from autollm.node import Array, Node, float32
 from autollm.primitives import Ids, Input
 
@@ -156,7 +157,8 @@ def causal_attention(qkv: Input) -> Node:
     ELI5: "which of the letters so far matter now, and what do they have to say?"
     """
     B, T, H, D = (qkv.v.shape[axis] for axis in (0, 1, -2, -1))
-    weights, out = np.empty((B, H, T, T), float32), np.empty((B, T, H, D), float32)
+    weights = np.empty((-(-B // LANES), H, T, T, LANES), float32)  # LANES words side by side
+    out = np.empty((B, T, H, D), float32)
     causal_attention_forward(qkv.v, weights, out)
 
     def back(g: Array) -> None:

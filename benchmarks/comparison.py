@@ -15,6 +15,12 @@ CONFIDENCE = 0.95
 RESAMPLES = 5000
 LEAST_EFFECT = 0.02  # a smaller difference is never called one
 
+# How rows are ordered: what a user feels first, what the machine alone can do last.
+ORDER = (
+    *("step", "one_second", "ceiling", "forward", "forward_backward", "update", "draw", "sampling"),
+    *("import", "first_step_warm", "first_step_cold", "default_run", "kernel", "batch", "words"),
+)
+
 FASTER, SLOWER, SAME, NOT_COMPARABLE = "faster", "slower", "no difference shown", "not comparable"
 
 
@@ -52,7 +58,7 @@ class Expectation:
 def compare(runs: list[Run]) -> list[Row]:
     """One row per benchmark that any of the runs has."""
     rows = []
-    for name in dict.fromkeys(name for run in runs for name in run.series):
+    for name in sorted(dict.fromkeys(name for run in runs for name in run.series), key=_place):
         series = [run.series.get(name) for run in runs]
         rows.append(
             Row(
@@ -63,6 +69,12 @@ def compare(runs: list[Run]) -> list[Row]:
             )
         )
     return rows
+
+
+def _place(name: str) -> int:
+    """Where a benchmark stands in the table; those of one kind stay as they were measured."""
+    kind = name.split("[")[0]
+    return ORDER.index(kind) if kind in ORDER else len(ORDER)
 
 
 def judge(name: str, first: Run, other: Run) -> Verdict:
@@ -82,7 +94,8 @@ def verdict(a: Series, b: Series) -> Verdict:
     """The ratio of the medians, its bootstrap interval over visits, and a word.
 
     Rounds of one visit are alike, so it is visits that are drawn again. A difference is shown when
-    the whole interval lies farther from 1 than the machine itself drifted in either run.
+    the whole interval lies farther from 1 than the visits of either run lie apart by themselves: a
+    machine that was at half its speed for half of a run has shown nothing.
     """
 
     def ratio_of(x: Any, y: Any, axis: int = -1) -> Any:
@@ -98,18 +111,16 @@ def verdict(a: Series, b: Series) -> Verdict:
         rng=np.random.default_rng(0),
     ).confidence_interval
     low, high = float(interval.low), float(interval.high)
-    margin = max(LEAST_EFFECT, drift(a), drift(b))
+    margin = max(LEAST_EFFECT, unrest(a), unrest(b))
     word = FASTER if low > 1 + margin else SLOWER if high < 1 / (1 + margin) else SAME
     return Verdict(word, ratio, low, high)
 
 
-def drift(series: Series) -> float:
-    """How far the visits of the first and the last half of a run lie apart, relative to their size."""
-    half = len(series.visits) // 2
-    if half == 0:
-        return 0.0
-    early, late = np.median(series.visits[:half]), np.median(series.visits[-half:])
-    return float(max(early, late) / min(early, late) - 1)
+def unrest(series: Series) -> float:
+    """How far two thirds of a run's visits lie apart, relative to their size: of a normal distribution,
+    one standard deviation to either side."""
+    low, high = np.percentile(series.visits, [16, 84])
+    return float(high / low - 1)
 
 
 def expectations(first: Run, other: Run) -> list[Expectation]:

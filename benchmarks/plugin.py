@@ -11,6 +11,7 @@ import os
 import random
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from pytest_benchmark.logger import PytestBenchmarkWarning
 
 from benchmarks import machine, noise, report
 from benchmarks.fingerprint import fingerprint
@@ -49,6 +51,10 @@ class Suite:
         if numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK:
             raise pytest.UsageError("--benchmark: unset NUMBA_DISABLE_JIT and NUMBA_BOUNDSCHECK")
         config.addinivalue_line("markers", "visits(n): visit this benchmark n times, not as often as others")
+        # It warns when nothing was measured, which pytest says itself, and after every failed check:
+        # once outside of tests, where filters hold already, and in tests, where the settings' do.
+        warnings.simplefilter("ignore", PytestBenchmarkWarning)
+        config.addinivalue_line("filterwarnings", "ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
         self.pace = SMOKE if config.option.smoke else FULL
         self.units: dict[str, int] = {}  # how much of each benchmark makes a round
         self.label = config.option.machine_label or machine.label()

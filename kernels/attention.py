@@ -1,11 +1,12 @@
 """Multi-head causal attention: what every letter asks of the letters before it.
 
-qkv (B, T, 3, H, D): for each of B words, T places, the query, the key and the value, H heads of D
-numbers each. weights (B, H, T, T): weights[b, h, s, t] is how much place t looks at place s, 0 for
-s > t. out and g (B, T, H, D).
+qkv (B, T, 3, H, D): at each of T places of B words a query, a key and a value, for H heads of D numbers
+each. out and g (B, T, H, D). weights (G, H, T, T, LANES), with G = B / LANES, rounded up: how much place
+t of a word looks at place s is in weights[b // LANES, h, t, s, b % LANES], for s <= t.
 
-Here the places t of the queries lie in the lanes of a vector, so every step of a softmax over s is
-a step on whole vectors. The scratch arrays have rows padded to whole vectors ("pitch").
+Attention is many small steps for each word, and the same ones for every word. So LANES words at a time
+lie side by side in the lanes of vectors, and every step is one on whole vectors. What the lanes beyond
+the last word compute is never kept.
 """
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from autollm.kernels.jit import ShapeError, helper, kernel
 from autollm.kernels.simd import (
     LANES,
+    REGISTER_LANES,
     exp,
     load,
     load_first,
@@ -21,6 +23,7 @@ from autollm.kernels.simd import (
     splat,
     store,
     store_first,
+    transpose,
 )
 
 
@@ -29,144 +32,141 @@ def check_attention(qkv, weights, out):
     B, T, three, H, D = qkv.shape
     # fmt: off
     if (
-        three != 3 or weights.shape[0] != B or weights.shape[1] != H or weights.shape[2] != T
-        or weights.shape[3] != T or out.shape[0] != B or out.shape[1] != T or out.shape[2] != H
-        or out.shape[3] != D
+        three != 3 or weights.shape[0] != (B + LANES - 1) // LANES or weights.shape[1] != H
+        or weights.shape[2] != T or weights.shape[3] != T or weights.shape[4] != LANES
+        or out.shape[0] != B or out.shape[1] != T or out.shape[2] != H or out.shape[3] != D
     ):
         raise ShapeError(
-            "causal_attention: qkv (B, T, 3, H, D), weights (B, H, T, T), out or g (B, T, H, D) must agree; "
-            "got ({}, {}, {}, {}, {}), ({}, {}, {}, {}), ({}, {}, {}, {})",
-            B, T, three, H, D, weights.shape[0], weights.shape[1], weights.shape[2], weights.shape[3],
-            out.shape[0], out.shape[1], out.shape[2], out.shape[3],
+            "causal_attention: qkv (B, T, 3, H, D), out or g (B, T, H, D), weights (G, H, T, T, LANES) must "
+            "agree; got ({}, {}, {}, {}, {}), ({}, {}, {}, {}), ({}, {}, {}, {}, {})",
+            B, T, three, H, D, out.shape[0], out.shape[1], out.shape[2], out.shape[3],
+            weights.shape[0], weights.shape[1], weights.shape[2], weights.shape[3], weights.shape[4],
         )
     # fmt: on
 
 
 @helper
-def combine(rows, pitch, first, count, factors, place, step, column):
-    """The vector at `column` of the sum of `count` rows from row `first` on, row j times
-    factors[place + j * step].
+def to_lanes(source, i, pitch, words, width, lanes, row):
+    """lanes[row + c, b] = source[i + b * pitch + c], for b < words and c < width."""
+    for b in range(0, min(words, LANES), REGISTER_LANES):
+        for c in range(0, width, REGISTER_LANES):
+            place = (row + c) * LANES + b
+            transpose(source, i + b * pitch + c, pitch, words - b, width - c, lanes, place, LANES)
+
+
+@helper
+def add_from_lanes(lanes, row, target, i, pitch, words, width, square):
+    """target[i + b * pitch + c] += lanes[row + c, b], for b < words and c < width.
+
+    square (REGISTER_LANES, LANES) is where a transposed piece waits to be added.
     """
+    for b in range(0, min(words, LANES), REGISTER_LANES):
+        for c in range(0, width, REGISTER_LANES):
+            place = (row + c) * LANES + b
+            transpose(lanes, place, LANES, width - c, REGISTER_LANES, square, 0, LANES)
+            n = min(width - c, REGISTER_LANES)
+            for word in range(min(words - b, REGISTER_LANES)):
+                j = i + (b + word) * pitch + c
+                store_first(load_first(target, j, n, 0.0) + load(square, word * LANES), target, j, n)
+
+
+@helper
+def dot(a, i, b, j, D):
+    """The sum over d of a[i + d] * b[j + d], rows of lanes."""
     total = splat(0.0)
-    for j in range(count):
-        total = multiply_add(
-            splat(factors[place + j * step]), load(rows, (first + j) * pitch + column), total
-        )
+    for d in range(D):
+        total = multiply_add(load(a, (i + d) * LANES), load(b, (j + d) * LANES), total)
     return total
 
 
-@kernel("(f4[:, :, :, :, ::1], f4[:, :, :, ::1], f4[:, :, :, ::1])")
+@helper
+def add_times(factor, a, i, total, j, D):
+    """total[j + d] += factor * a[i + d], rows of lanes."""
+    for d in range(D):
+        place = (j + d) * LANES
+        store(multiply_add(factor, load(a, (i + d) * LANES), load(total, place)), total, place)
+
+
+@kernel("(f4[:, :, :, :, ::1], f4[:, :, :, :, ::1], f4[:, :, :, ::1])")
 def causal_attention_forward(qkv, weights, out):
-    """weights[b, h, :t + 1, t] = softmax(k @ q[t] / sqrt(D));
-    out[b, t, h] = sum_s weights[b, h, s, t] * v[s]"""
+    """With q, k, v = qkv[b, :, :, h]: weights of t = softmax over s <= t of k[s] . q[t] / sqrt(D);
+    out[b, t, h] = sum over s of weight[s] * v[s]
+    """
     check_attention(qkv, weights, out)
     B, T, _, H, D = qkv.shape
-    pitch = (T + LANES - 1) // LANES * LANES
-    step = 3 * H * D  # from a place to the next
-    flat = qkv.reshape(qkv.size)
-    queries, powers = np.zeros((D, pitch), qkv.dtype), np.empty((T, LANES), qkv.dtype)
-    mixed = np.empty((D, LANES), qkv.dtype)
-    later = np.zeros(2 * LANES, qkv.dtype)  # -inf for queries before a key, which do not see it
-    later[:LANES] = -np.inf
-    root = 1.0 / np.sqrt(D)
-    for b in range(B):
-        for h in range(H):
-            query = b * T * step + h * D
-            key, value = query + H * D, query + 2 * H * D
-            for t in range(T):
-                for d in range(D):
-                    queries[d, t] = flat[query + t * step + d] * root
-            for c in range(0, T, LANES):
-                seen = min(T, c + LANES)  # keys that at least one of these queries sees
+    width = H * D
+    rows = (width + REGISTER_LANES - 1) // REGISTER_LANES * REGISTER_LANES
+    root = splat(1.0 / np.sqrt(D))
+    lanes = np.zeros((3 * T * rows, LANES), qkv.dtype)  # row (t * 3 + role) * rows + h * D + d
+    mixed = np.zeros((rows, LANES), qkv.dtype)
+    square = np.zeros((REGISTER_LANES, LANES), qkv.dtype)
+    out[:] = 0
+    for first in range(0, B, LANES):
+        for place in range(3 * T):
+            to_lanes(
+                qkv, (first * 3 * T + place) * width, 3 * T * width, B - first, width, lanes, place * rows
+            )
+        for t in range(T):
+            mixed[:] = 0
+            for h in range(H):
+                base = ((first // LANES * H + h) * T + t) * T * LANES
+                query = 3 * t * rows + h * D
                 highest = splat(-np.inf)
-                for s in range(seen):
-                    score = combine(queries, pitch, 0, D, flat, key + s * step, 1, c)
-                    if s > c:
-                        score = score + load(later, LANES - (s - c))
+                for s in range(t + 1):
+                    score = root * dot(lanes, query, lanes, (3 * s + 1) * rows + h * D, D)
                     highest = maximum(highest, score)
-                    store(score, powers, s * LANES)
+                    store(score, weights, base + s * LANES)
                 total = splat(0.0)
-                for s in range(seen):
-                    power = exp(load(powers, s * LANES) - highest)
+                for s in range(t + 1):
+                    power = exp(load(weights, base + s * LANES) - highest)
                     total = total + power
-                    store(power, powers, s * LANES)
+                    store(power, weights, base + s * LANES)
                 scale = splat(1.0) / total
-                for s in range(seen):
-                    weight = load(powers, s * LANES) * scale
-                    store(weight, powers, s * LANES)
-                    store_first(weight, weights, ((b * H + h) * T + s) * T + c, T - c)
-                for s in range(seen, T):
-                    store_first(splat(0.0), weights, ((b * H + h) * T + s) * T + c, T - c)
-                for d in range(D):
-                    store(combine(powers, LANES, 0, seen, flat, value + d, step, 0), mixed, d * LANES)
-                for t in range(c, seen):
-                    for d in range(D):
-                        out[b, t, h, d] = mixed[d, t - c]
+                for s in range(t + 1):
+                    weight = load(weights, base + s * LANES) * scale
+                    store(weight, weights, base + s * LANES)
+                    add_times(weight, lanes, (3 * s + 2) * rows + h * D, mixed, h * D, D)
+            add_from_lanes(mixed, 0, out, (first * T + t) * width, T * width, B - first, width, square)
 
 
-@helper
-def load_columns(array, start, step, T, D, columns):
-    """columns[d, t] = array[start + t * step + d]"""
-    for t in range(T):
-        for d in range(D):
-            columns[d, t] = array[start + t * step + d]
-
-
-@helper
-def add_columns(columns, scale, array, start, step, T, D):
-    """array[start + t * step + d] += scale * columns[d, t]"""
-    for t in range(T):
-        for d in range(D):
-            array[start + t * step + d] += scale * columns[d, t]
-
-
-@kernel("(f4[:, :, :, :, ::1], f4[:, :, :, ::1], f4[:, :, :, ::1], f4[:, :, :, :, ::1])")
+@kernel("(f4[:, :, :, :, ::1], f4[:, :, :, :, ::1], f4[:, :, :, ::1], f4[:, :, :, :, ::1])")
 def causal_attention_backward(qkv, weights, g, dqkv):
-    """With p = weights[b, h] and u[s, t] = v[s] . g[t], the sensitivity of p:
+    """With p[s] the weights of t, u[s] = v[s] . g[t], r[s] = p[s] * (u[s] - sum over s of p[s] * u[s]):
 
-    dv[s] += sum_t p[s, t] * g[t];  r[s, t] = p[s, t] * (u[s, t] - sum_s p[s, t] * u[s, t])
-    dq[t] += sum_s r[s, t] * k[s] / sqrt(D);  dk[s] += sum_t r[s, t] * q[t] / sqrt(D)
+    dv[s] += p[s] * g[t];  dq[t] += r[s] * k[s] / sqrt(D);  dk[s] += r[s] * q[t] / sqrt(D)
     """
     check_attention(qkv, weights, g)
     check_attention(dqkv, weights, g)
     B, T, _, H, D = qkv.shape
-    pitch = (T + LANES - 1) // LANES * LANES
-    step = 3 * H * D
-    flat, share, dflat = qkv.reshape(qkv.size), g.reshape(g.size), dqkv.reshape(dqkv.size)
-    root = qkv.dtype.type(1.0 / np.sqrt(D))
-    one = qkv.dtype.type(1.0)
-    gs, dq = np.zeros((D, pitch), qkv.dtype), np.empty((D, pitch), qkv.dtype)
-    dk, dv = np.empty((D, pitch), qkv.dtype), np.empty((D, pitch), qkv.dtype)
-    r, u = np.empty((T, pitch), qkv.dtype), np.empty((T, LANES), qkv.dtype)
-    p_turned, r_turned = np.zeros((T, pitch), qkv.dtype), np.zeros((T, pitch), qkv.dtype)
-    for b in range(B):
-        for h in range(H):
-            query = b * T * step + h * D
-            key, value = query + H * D, query + 2 * H * D
-            load_columns(share, (b * T * H + h) * D, H * D, T, D, gs)
-            for c in range(0, T, LANES):
-                seen = min(T, c + LANES)
+    width = H * D
+    rows = (width + REGISTER_LANES - 1) // REGISTER_LANES * REGISTER_LANES
+    root = splat(1.0 / np.sqrt(D))
+    lanes, shares = np.zeros((3 * T * rows, LANES), qkv.dtype), np.empty((3 * T * rows, LANES), qkv.dtype)
+    given, u = np.zeros((rows, LANES), qkv.dtype), np.empty((T, LANES), qkv.dtype)
+    square = np.zeros((REGISTER_LANES, LANES), qkv.dtype)
+    for first in range(0, B, LANES):
+        for place in range(3 * T):
+            to_lanes(
+                qkv, (first * 3 * T + place) * width, 3 * T * width, B - first, width, lanes, place * rows
+            )
+        shares[:] = 0
+        for t in range(T):
+            to_lanes(g, (first * T + t) * width, T * width, B - first, width, given, 0)
+            for h in range(H):
+                base = ((first // LANES * H + h) * T + t) * T * LANES
+                query = 3 * t * rows + h * D
                 mean = splat(0.0)
-                for s in range(seen):
-                    row = combine(gs, pitch, 0, D, flat, value + s * step, 1, c)
-                    weight = load_first(weights, ((b * H + h) * T + s) * T + c, T - c, 0.0)
-                    mean = multiply_add(weight, row, mean)
-                    store(row, u, s * LANES)
-                for s in range(seen):
-                    weight = load_first(weights, ((b * H + h) * T + s) * T + c, T - c, 0.0)
-                    store(weight * (load(u, s * LANES) - mean), r, s * pitch + c)
-                for d in range(D):
-                    store(combine(r, pitch, 0, seen, flat, key + d, step, c), dq, d * pitch + c)
-            for s in range(T):
-                for t in range(s, T):
-                    p_turned[t, s] = weights[b, h, s, t]
-                    r_turned[t, s] = r[s, t]
-            for c in range(0, T, LANES):
-                for d in range(D):
-                    total = combine(r_turned, pitch, c, T - c, flat, query + c * step + d, step, c)
-                    store(total, dk, d * pitch + c)
-                    place = ((b * T + c) * H + h) * D + d
-                    store(combine(p_turned, pitch, c, T - c, share, place, H * D, c), dv, d * pitch + c)
-            add_columns(dq, root, dflat, query, step, T, D)
-            add_columns(dk, root, dflat, key, step, T, D)
-            add_columns(dv, one, dflat, value, step, T, D)
+                for s in range(t + 1):
+                    wish = dot(given, h * D, lanes, (3 * s + 2) * rows + h * D, D)
+                    mean = multiply_add(load(weights, base + s * LANES), wish, mean)
+                    store(wish, u, s * LANES)
+                for s in range(t + 1):
+                    key, value = (3 * s + 1) * rows + h * D, (3 * s + 2) * rows + h * D
+                    weight = load(weights, base + s * LANES)
+                    r = root * weight * (load(u, s * LANES) - mean)
+                    add_times(r, lanes, key, shares, query, D)
+                    add_times(r, lanes, query, shares, key, D)
+                    add_times(weight, given, h * D, shares, value, D)
+        for place in range(3 * T):
+            i = (first * 3 * T + place) * width
+            add_from_lanes(shares, place * rows, dqkv, i, 3 * T * width, B - first, width, square)

@@ -90,6 +90,12 @@ def test_a_drifting_machine_shows_no_difference():
     assert verdict(Series("steps/s", drifting, {}), series(1080.0, 2)).word == SAME
 
 
+def test_a_machine_disturbed_for_a_part_of_a_run_shows_no_difference():
+    """Half the speed for two thirds of the run: the median is halved, and that says nothing."""
+    disturbed = speeds(1000.0, 1) * np.repeat([1.0, 0.5], [3, VISITS - 3])[:, None]
+    assert verdict(series(1000.0, 2), Series("steps/s", disturbed, {})).word == SAME
+
+
 def test_the_table(capsys, tmp_path):
     status, out, err = compared(capsys, write(tmp_path / "a.json"), write(tmp_path / "b.json", 1, 150_000.0))
     assert (status, err) == (0, "")
@@ -229,6 +235,13 @@ def test_pytest_runs_tests_and_pytest_benchmark_runs_benchmarks(tmp_path):
     assert "tests/test_node.py" in tests and "benchmarks/" not in tests.replace("tests/test_benchmarks", "")
     suite = pytest_in_the_repository("--benchmark", f"--benchmark-json={tmp_path / 'x.json'}").stdout
     assert "benchmarks/test_step.py" in suite and "tests/" not in suite
+
+
+def test_a_suite_of_which_nothing_is_chosen_ends_quietly(tmp_path):
+    chosen = "--benchmark", "-k", "no_such_benchmark", f"--benchmark-json={tmp_path / 'x.json'}"
+    done = pytest_in_the_repository(*chosen)
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_options_of_the_suite_go_with_benchmark():
