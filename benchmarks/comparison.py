@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,8 +83,9 @@ def judge(name: str, first: Run, other: Run) -> Verdict:
         return Verdict(NOT_COMPARABLE, reason="not measured in both")
     if first.smoke or other.smoke:
         return Verdict(NOT_COMPARABLE, reason="a smoke run")
-    size = re.search(r"\d+x\d+x\d+(-reordered)?", name)
-    if size and abs(other.golden[size[0]] / first.golden[size[0]] - 1) > 1e-3:
+    measured = name.partition("[")[2].rstrip("]")
+    workloads = [one for one in first.golden if f"{measured}-".startswith(f"{one}-")]
+    if any(abs(other.golden[one] / first.golden[one] - 1) > 1e-3 for one in workloads):
         return Verdict(NOT_COMPARABLE, reason="the golden steps end with another loss")
     return verdict(a, b)
 

@@ -22,22 +22,22 @@ def fingerprint() -> dict[str, str]:
     parts = {
         "configuration": _digest(repr([configuration, GOLDEN_STEPS]).encode()),
         "data": _digest("\n".join([*WORDS, ALPHABET.characters]).encode()),
-        "source": _digest(*map(_text, measured_sources())),
+        "source": _digest(*sorted(map(_content, measured_sources()))),
     }
     return parts | {"digest": _digest("".join(parts.values()).encode())}
 
 
-def measured_sources() -> list[Path]:
+def measured_sources() -> set[Path]:
     """The files whose code is timed, or times it: the package, its kernels, and the benchmarks."""
-    package, kernels = Path(autollm.__file__).parent, Path(autollm.kernels.__file__).parent
     here = Path(__file__).parent
-    timing = [here / f"{name}.py" for name in ("ceiling", "plugin", "tracing", "workloads")]
-    return (
-        sorted(package.glob("*.py")) + sorted(kernels.glob("*.py")) + timing + sorted(here.glob("test_*.py"))
-    )
+    timing = {here / f"{name}.py" for name in ("ceiling", "plugin", "tracing", "workloads")}
+    found = timing | set(here.glob("test_*.py"))
+    for package in (autollm, autollm.kernels):  # in the repository, the kernels stand elsewhere
+        found |= set(Path(str(package.__file__)).parent.rglob("*.py"))
+    return found
 
 
-def _text(path: Path) -> bytes:
+def _content(path: Path) -> bytes:
     return path.read_bytes().replace(b"\r\n", b"\n")  # Git may write either
 
 
