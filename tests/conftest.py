@@ -1,7 +1,13 @@
 """Settings for all tests."""
 
-from hypothesis import settings
+import pytest
 
-# Timings never decide a test: the first call of a kernel compiles it.
-settings.register_profile("autollm", deadline=None, max_examples=30, derandomize=True, database=None)
-settings.load_profile("autollm")
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.benchmark:
+        return  # benchmarks do without hypothesis
+    from hypothesis import settings
+
+    # Timings never decide a test: the first call of a kernel compiles it.
+    settings.register_profile("autollm", deadline=None, max_examples=30, derandomize=True, database=None)
+    settings.load_profile("autollm")
