@@ -63,14 +63,19 @@ class Node:
     """
 
     __slots__ = ("back", "v")
+    collects = 0  # its bucket holds nothing yet
 
     def __init__(self, v: Any, back: Callable[[Any], None] = _nobody) -> None:
         self.v = v
         self.back = back
 
-    def bucket(self) -> Array:
-        """Where a primitive gathers this Node's share: zeros of v's shape, to be passed to `back`."""
-        return np.zeros(self.v.shape, float32)
+    def bucket(self, cleared: bool = True) -> Array:
+        """Where a primitive gathers this Node's share, to be passed to `back`: an array of v's shape.
+
+        It holds zeros; or anything, unless `cleared`, for a primitive that adds to what `collects` and
+        overwrites the rest.
+        """
+        return np.zeros(self.v.shape, float32) if cleared else np.empty(self.v.shape, float32)
 
 
 class Param:
@@ -81,12 +86,13 @@ class Param:
     """
 
     __slots__ = ("grad", "v")
+    collects = 1  # its bucket holds what has arrived so far; a number, since a kernel gets it
 
     def __init__(self, v: npt.ArrayLike) -> None:
         self.v: Array = np.array(v, np.float32, order="C")
         self.grad: Array = np.zeros_like(self.v)
 
-    def bucket(self) -> Array:
+    def bucket(self, cleared: bool = True) -> Array:
         """The bucket itself: a primitive adds its share to it directly."""
         return self.grad
 

@@ -29,7 +29,6 @@ import numpy.typing as npt
 
 from autollm.kernels.cross_entropy import xent_from_logits_backward, xent_from_logits_forward
 from autollm.kernels.embedding import (
-    check_rows,
     embedding_bag_backward,
     embedding_bag_forward,
     gather_rows_backward,
@@ -79,9 +78,9 @@ def gather_rows(table: Input, ids: Ids) -> Node:
     """Look up rows: table (V, D), ids (B, K) int32 -> (B, K, D), out[b, k] = table[ids[b, k]].
 
     ELI5: "look up the secret codes of these letters". Its transpose scatters: it adds what arrives
-    for a letter to that letter's row. Raises IndexError for an id outside 0..V-1.
+    for a letter to that letter's row. The rows are looked up when somebody needs them, and an id outside
+    0..V-1 raises IndexError then.
     """
-    check_rows(table.v, ids)
     return GatheredRows(table, ids)
 
 
@@ -129,8 +128,8 @@ def matmul_wh(w: Input, h: Input) -> Node:
     matmul_wh_forward(w.v, h.v, out)
 
     def back(g: Array) -> None:
-        dw, dh = w.bucket(), h.bucket()
-        matmul_wh_backward(w.v, h.v, g, dw, dh)
+        dw, dh = w.bucket(), h.bucket(False)
+        matmul_wh_backward(w.v, h.v, g, dw, dh, h.collects)
         w.back(dw)
         h.back(dh)
 

@@ -19,12 +19,6 @@ from autollm.kernels.simd import (
 )
 
 
-@kernel("(f4[:, ::1], i4[:, ::1])")
-def check_rows(table, ids):
-    """Raise IdError unless all ids select rows of the table."""
-    check_ids(ids.reshape(ids.size), table.shape[0])
-
-
 @kernel("(f4[:, ::1], i4[:, ::1], f4[:, :, ::1])")
 def gather_rows_forward(table, ids, out):
     """out[b, k] = table[ids[b, k]]"""
@@ -93,6 +87,48 @@ def sum_over_k_backward(g, dx):
                 dx[b, k, d] += g[b, d]
 
 
+# --- a bag of rows ---------------------------------------------------------------------------------
+# What slows these kernels down is not arithmetic. A vector that lies across two cache lines takes twice as
+# long to read; adding to a row that was just written has to wait for it; and a loop whose length nobody can
+# predict costs as much as a dozen vectors. But a context begins with padding, often most of it: a run of
+# equal ids. So for long contexts, and where it pays, rows begin at cache lines, a run is added at one
+# stroke, and examples with runs of one length come one after the other.
+
+LONG_FORWARD, LONG_BACKWARD = 9, 5  # the shortest contexts that are long in this sense
+
+
+@helper
+def padded(table):
+    """A copy in which row v begins at place start + v * pitch, a cache line: copy, start, pitch."""
+    V, D = table.shape
+    pitch = (D + LANES - 1) // LANES * LANES
+    copy = np.empty(V * pitch + REGISTER_LANES, table.dtype)
+    start = -(copy.ctypes.data // copy.itemsize) % REGISTER_LANES
+    for v in range(V):
+        for d in range(0, D, LANES):
+            store(load_first(table, v * D + d, D - d, 0.0), copy, start + v * pitch + d)
+    return copy, start, pitch
+
+
+@helper
+def by_run(ids):
+    """The examples in the order of the runs that their ids begin with (counting up to LANES): order (B,),
+    and ends, where the examples with a run of 0, 1, 2, ... end in that order.
+    """
+    B, K = ids.shape
+    runs, order = np.empty(B, np.int32), np.empty(B, np.int32)
+    ends = np.zeros(min(K, LANES) + 2, np.int64)
+    for b in range(B):
+        runs[b] = run_length(ids, b * K, K)
+        ends[runs[b] + 1] += 1
+    for run in range(1, len(ends)):
+        ends[run] += ends[run - 1]
+    for b in range(B):
+        order[ends[runs[b]]] = b
+        ends[runs[b]] += 1
+    return order, ends[:-1]
+
+
 @helper
 def sum_rows(table, start, pitch, ids, out):
     """out[b] = sum over k of row ids[b, k], where row v begins at place start + v * pitch of the table."""
@@ -103,6 +139,57 @@ def sum_rows(table, start, pitch, ids, out):
             for k in range(K):
                 total = total + load_first(table, start + ids[b, k] * pitch + d, D - d, 0.0)
             store_first(total, out, b * D + d, D - d)
+
+
+@helper
+def sum_runs(copy, start, pitch, ids, out):
+    """As sum_rows, from a padded copy."""
+    (B, D), K = out.shape, ids.shape[1]
+    order, ends = by_run(ids)
+    for run in range(1, len(ends)):
+        times = splat(run)
+        for i in range(ends[run - 1], ends[run]):
+            b = order[i]
+            first = start + ids[b, 0] * pitch
+            for d in range(0, D, LANES):
+                total = times * load(copy, first + d)
+                for k in range(run, K):
+                    total = total + load(copy, start + ids[b, k] * pitch + d)
+                store_first(total, out, b * D + d, D - d)
+
+
+@helper
+def scatter_rows(ids, g, dtable):
+    """dtable[ids[b, k]] += g[b]"""
+    (B, K), D = ids.shape, g.shape[1]
+    full = (D - 1) // LANES * LANES  # a row is some full vectors and a last one, of 1 to LANES lanes
+    for b in range(B):
+        last = load_first(g, b * D + full, D - full, 0.0)
+        for k in range(K):
+            row = ids[b, k] * D
+            for d in range(0, full, LANES):
+                store(load(g, b * D + d) + load(dtable, row + d), dtable, row + d)
+            total = last + load_first(dtable, row + full, D - full, 0.0)
+            store_first(total, dtable, row + full, D - full)
+
+
+@helper
+def scatter_runs(ids, g, copy, start, pitch):
+    """As scatter_rows, to a padded copy."""
+    (B, K), D = ids.shape, g.shape[1]
+    full = (D - 1) // LANES * LANES
+    order, ends = by_run(ids)
+    for run in range(1, len(ends)):
+        for i in range(ends[run - 1], ends[run]):
+            b = order[i]
+            last = load_first(g, b * D + full, D - full, 0.0)
+            k, times = 0, splat(run)
+            while k < K:
+                row = start + ids[b, k] * pitch
+                for d in range(0, full, LANES):
+                    store(multiply_add(times, load(g, b * D + d), load(copy, row + d)), copy, row + d)
+                store(multiply_add(times, last, load(copy, row + full)), copy, row + full)
+                k, times = (k or run - 1) + 1, splat(1.0)
 
 
 @kernel("(f4[:, ::1], i4[:, ::1], f4[:, ::1])")
@@ -116,28 +203,19 @@ def embedding_bag_forward(table, ids, out):
             V, D, B, K, out.shape[0], out.shape[1],
         )  # fmt: skip
     check_ids(ids.reshape(B * K), V)
-    if 8 * V >= B * K:
+    if 8 * V >= B * K:  # too few reads of a row to copy it first
         sum_rows(table, 0, D, ids, out)
         return
-    # Each row is read many times, and a vector that lies across two cache lines takes twice as long to
-    # read. So read from a copy in which every row begins a cache line.
-    pitch = (D + LANES - 1) // LANES * LANES
-    copy = np.empty(V * pitch + REGISTER_LANES, table.dtype)
-    start = -(copy.ctypes.data // copy.itemsize) % REGISTER_LANES
-    for v in range(V):
-        for d in range(0, D, LANES):
-            store(load_first(table, v * D + d, D - d, 0.0), copy, start + v * pitch + d)
-    sum_rows(copy, start, pitch, ids, out)
+    copy, start, pitch = padded(table)
+    if K < LONG_FORWARD:
+        sum_rows(copy, start, pitch, ids, out)
+    else:
+        sum_runs(copy, start, pitch, ids, out)
 
 
 @kernel("(i4[:, ::1], f4[:, ::1], f4[:, ::1])")
 def embedding_bag_backward(ids, g, dtable):
-    """dtable[ids[b, k]] += g[b]: g (B, D)
-
-    Adding to a row that was just written has to wait for it. So a run of equal ids is added at one
-    stroke: a context begins with padding, often most of it. Up to 4 ids, looking for a run costs more
-    than it saves.
-    """
+    """dtable[ids[b, k]] += g[b]: g (B, D)"""
     (V, D), (B, K) = dtable.shape, ids.shape
     if g.shape[0] != B or g.shape[1] != D:
         raise ShapeError(
@@ -146,14 +224,11 @@ def embedding_bag_backward(ids, g, dtable):
             V, D, B, K, g.shape[0], g.shape[1],
         )  # fmt: skip
     check_ids(ids.reshape(B * K), V)
-    full = (D - 1) // LANES * LANES  # a row is some full vectors and a last one, of 1 to LANES lanes
-    for b in range(B):
-        last = load_first(g, b * D + full, D - full, 0.0)
-        k, run = 0, run_length(ids, b * K, K) if K > 4 else 1
-        while k < K:
-            row, times = ids[b, k] * D, splat(run)
-            for d in range(0, full, LANES):
-                store(multiply_add(times, load(g, b * D + d), load(dtable, row + d)), dtable, row + d)
-            total = multiply_add(times, last, load_first(dtable, row + full, D - full, 0.0))
-            store_first(total, dtable, row + full, D - full)
-            k, run = k + run, 1
+    if K < LONG_BACKWARD or 8 * V >= B * K:
+        scatter_rows(ids, g, dtable)
+        return
+    copy, start, pitch = padded(dtable)
+    scatter_runs(ids, g, copy, start, pitch)
+    for v in range(V):
+        for d in range(0, D, LANES):
+            store_first(load(copy, start + v * pitch + d), dtable, v * D + d, D - d)

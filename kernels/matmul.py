@@ -60,9 +60,9 @@ def matmul_wh_forward(w, h, out):
     product(h, D, 1, D, transposed(w), out, False)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
-def matmul_wh_backward(w, h, g, dw, dh):
-    """dw += g.T @ h; dh += g @ w: w and dw (V, D), h and dh (B, D), g (B, V)"""
+@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], i8)")
+def matmul_wh_backward(w, h, g, dw, dh, add):
+    """dw += g.T @ h; dh += g @ w, or dh = g @ w unless add: w and dw (V, D), h and dh (B, D), g (B, V)"""
     (V, D), B = w.shape, h.shape[0]
     if h.shape[1] != D or g.shape[0] != B or g.shape[1] != V or dw.shape != w.shape or dh.shape != h.shape:
         raise ShapeError(
@@ -71,7 +71,7 @@ def matmul_wh_backward(w, h, g, dw, dh):
             V, D, dw.shape[0], dw.shape[1], B, h.shape[1], dh.shape[0], dh.shape[1], g.shape[0], g.shape[1],
         )  # fmt: skip
     product(g, 1, V, B, h, dw, True)
-    product(g, V, 1, V, w, dh, True)
+    product(g, V, 1, V, w, dh, add)
 
 
 @kernel("(f4[:, ::1], f4[::1], f4[:, ::1], f4[:, ::1])")

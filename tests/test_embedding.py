@@ -1,0 +1,31 @@
+"""The bag of rows, where its kernels choose between ways to do it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
+
+
+@pytest.mark.parametrize("D", [1, 27, 32, 33, 128])
+@pytest.mark.parametrize("K", [1, 4, 5, 8, 9, 16, 33, 70])
+@pytest.mark.parametrize("B", [1, 3, 40])
+def test_contexts_that_begin_with_runs_of_all_lengths(B, K, D):
+    """Runs may be as long as the context, and longer than a vector; the same id may come again later."""
+    V = 5
+    rng = np.random.default_rng(B * K * D)
+    table = rng.standard_normal((V, D)).astype(np.float32)
+    ids = rng.integers(0, V, (B, K), np.int32)
+    runs = rng.integers(1, K + 1, (B, 1))
+    ids = np.where(np.arange(K) < runs, ids[:, :1], ids)
+    out = np.empty((B, D), np.float32)
+    embedding_bag_forward(table, ids, out)
+    np.testing.assert_allclose(out, table[ids].sum(axis=1), rtol=1e-5, atol=1e-4)
+
+    g = rng.standard_normal((B, D)).astype(np.float32)
+    dtable = np.ones((V, D), np.float32)
+    expected = np.ones((V, D))
+    np.add.at(expected, ids, g[:, None, :])
+    embedding_bag_backward(ids, g, dtable)
+    np.testing.assert_allclose(dtable, expected, rtol=1e-4, atol=1e-3)
