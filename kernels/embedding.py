@@ -144,7 +144,7 @@ def sum_rows(table, start, pitch, ids, out):
 @helper
 def sum_runs(copy, start, pitch, ids, out):
     """As sum_rows, from a padded copy."""
-    (B, D), K = out.shape, ids.shape[1]
+    D, K = out.shape[1], ids.shape[1]
     order, ends = by_run(ids)
     for run in range(1, len(ends)):
         times = splat(run)
@@ -176,7 +176,7 @@ def scatter_rows(ids, g, dtable):
 @helper
 def scatter_runs(ids, g, copy, start, pitch):
     """As scatter_rows, to a padded copy."""
-    (B, K), D = ids.shape, g.shape[1]
+    K, D = ids.shape[1], g.shape[1]
     full = (D - 1) // LANES * LANES
     order, ends = by_run(ids)
     for run in range(1, len(ends)):
