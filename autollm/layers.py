@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from autollm.buffers import Array, empty
 from autollm.kernels.attention import causal_attention_backward, causal_attention_forward
 from autollm.kernels.cross_entropy import masked_xent_from_logits_forward, xent_from_logits_backward
 from autollm.kernels.layout import (
@@ -28,7 +27,7 @@ from autollm.kernels.norm import (
     rms_norm_forward,
 )
 from autollm.kernels.simd import LANES
-from autollm.node import Array, Node, float32
+from autollm.node import Node
 from autollm.primitives import Ids, Input
 
 # --- linear ------------------------------------------------------------------------------------------
@@ -39,7 +38,7 @@ def linear(w: Input, b: Input, h: Input) -> Node:
 
     `matmul_wh(w, h)` is the same without a bias.
     """
-    out = np.empty((len(h.v), len(w.v)), float32)
+    out = empty((len(h.v), len(w.v)))
     linear_forward(w.v, b.v, h.v, out)
 
     def back(g: Array) -> None:
@@ -54,7 +53,7 @@ def linear(w: Input, b: Input, h: Input) -> Node:
 
 def add_bias(x: Input, bias: Input) -> Node:
     """The same numbers added to every row: x (B, D), bias (D,) -> (B, D)."""
-    out = np.empty(x.v.shape, float32)
+    out = empty(x.v.shape)
     add_bias_forward(x.v, bias.v, out)
 
     def back(g: Array) -> None:
@@ -71,7 +70,7 @@ def add_positions(x: Input, positions: Input) -> Node:
 
     The learned position embedding of GPT (Radford et al. 2018).
     """
-    out = np.empty(x.v.shape, float32)
+    out = empty(x.v.shape)
     add_positions_forward(x.v, positions.v, out)
 
     def back(g: Array) -> None:
@@ -88,7 +87,7 @@ def concat(*parts: Input) -> Node:
 
     Its transpose cuts: every part gets its own columns back.
     """
-    out = np.empty((len(parts[0].v), sum(part.v.shape[1] for part in parts)), float32)
+    out = empty((len(parts[0].v), sum(part.v.shape[1] for part in parts)))
     starts = []
     start = 0
     for part in parts:
@@ -119,7 +118,7 @@ def rms_norm(x: Input) -> Node:
 
     Zhang and Sennrich 2019, without the gain, as microgpt has it.
     """
-    out = np.empty(x.v.shape, float32)
+    out = empty(x.v.shape)
     rms_norm_forward(x.v, out)
 
     def back(g: Array) -> None:
@@ -135,7 +134,7 @@ def layer_norm(gain: Input, bias: Input, x: Input) -> Node:
 
     gain * (x - mean(x)) / sqrt(variance(x) + 1e-5) + bias (Ba, Kiros and Hinton 2016).
     """
-    out = np.empty(x.v.shape, float32)
+    out = empty(x.v.shape)
     layer_norm_forward(x.v, gain.v, bias.v, out)
 
     def back(g: Array) -> None:
@@ -157,8 +156,8 @@ def causal_attention(qkv: Input) -> Node:
     ELI5: "which of the letters so far matter now, and what do they have to say?"
     """
     B, T, H, D = (qkv.v.shape[axis] for axis in (0, 1, -2, -1))
-    weights = np.empty((-(-B // LANES), H, T, T, LANES), float32)  # LANES words side by side
-    out = np.empty((B, T, H, D), float32)
+    weights = empty((-(-B // LANES), H, T, T, LANES))  # LANES words side by side
+    out = empty((B, T, H, D))
     causal_attention_forward(qkv.v, weights, out)
 
     def back(g: Array) -> None:
@@ -175,7 +174,7 @@ def masked_xent_from_logits(logits: Input, targets: Ids) -> Node:
     For words of different lengths in one array: what pads them is left out of the mean, which is 0 if
     everything is. Raises IndexError for a target outside -1..V-1.
     """
-    surprise = np.empty(logits.v.shape, float32)
+    surprise = empty(logits.v.shape)
     loss = masked_xent_from_logits_forward(logits.v, targets, surprise)
 
     def back(g: Any = 1.0) -> None:

@@ -47,7 +47,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+from autollm.buffers import Array, empty
+
 float32 = np.dtype(np.float32)  # the object: naming the type instead costs 0.05 us at every allocation
 
 
@@ -75,7 +76,7 @@ class Node:
         It holds zeros; or anything, unless `cleared`, for a primitive that adds to what `collects` and
         overwrites the rest.
         """
-        return np.zeros(self.v.shape, float32) if cleared else np.empty(self.v.shape, float32)
+        return np.zeros(self.v.shape, float32) if cleared else empty(self.v.shape)
 
 
 class Param:

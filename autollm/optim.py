@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from autollm.buffers import Array
 from autollm.kernels.optimiser import adam_update, clip_to_norm, momentum_update, sgd_update
-from autollm.node import Array, Param
+from autollm.node import Param
 
 
 def flatten(params: Iterable[Param]) -> tuple[Array, Array]:

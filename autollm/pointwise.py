@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
+from autollm.buffers import Array, empty
 from autollm.kernels.pointwise import (
     add_forward,
     blend_backward,
@@ -25,7 +24,7 @@ from autollm.kernels.pointwise import (
     tanh_backward,
     tanh_forward,
 )
-from autollm.node import Array, Node, float32
+from autollm.node import Node
 from autollm.primitives import Input
 
 # --- linear ------------------------------------------------------------------------------------------
@@ -33,7 +32,7 @@ from autollm.primitives import Input
 
 def add(a: Input, b: Input) -> Node:
     """a + b. The derivative of a sum is a copy, so both get the same share: the mirror of `dup`."""
-    out = np.empty(a.v.shape, float32)
+    out = empty(a.v.shape)
     add_forward(a.v, b.v, out)
 
     def back(g: Array) -> None:
@@ -48,7 +47,7 @@ def add(a: Input, b: Input) -> Node:
 
 def mul(a: Input, b: Input) -> Node:
     """a * b, number by number: each one's share is the other times g."""
-    out = np.empty(a.v.shape, float32)
+    out = empty(a.v.shape)
     mul_forward(a.v, b.v, out)
 
     def back(g: Array) -> None:
@@ -62,7 +61,7 @@ def mul(a: Input, b: Input) -> Node:
 
 def blend(a: Input, b: Input, z: Input) -> Node:
     """(1 - z) * a + z * b, number by number: a slider z from a (at 0) to b (at 1)."""
-    out = np.empty(a.v.shape, float32)
+    out = empty(a.v.shape)
     blend_forward(a.v, b.v, z.v, out)
 
     def back(g: Array) -> None:
@@ -77,21 +76,21 @@ def blend(a: Input, b: Input, z: Input) -> Node:
 
 def relu(x: Input) -> Node:
     """max(x, 0) (Nair and Hinton 2010). At 0, where there is a kink, the share is 0."""
-    out = np.empty(x.v.shape, float32)
+    out = empty(x.v.shape)
     relu_forward(x.v, out)
     return Node(out, _through(relu_backward, out, x))
 
 
 def sigmoid(x: Input) -> Node:
     """1 / (1 + e**-x), with the derivative y * (1 - y): a switch from 0 to 1."""
-    out = np.empty(x.v.shape, float32)
+    out = empty(x.v.shape)
     sigmoid_forward(x.v, out)
     return Node(out, _through(sigmoid_backward, out, x))
 
 
 def tanh(x: Input) -> Node:
     """(e**x - e**-x) / (e**x + e**-x), with the derivative 1 - y**2: a switch from -1 to 1."""
-    out = np.empty(x.v.shape, float32)
+    out = empty(x.v.shape)
     tanh_forward(x.v, out)
     return Node(out, _through(tanh_backward, out, x))
 
@@ -102,7 +101,7 @@ def gelu(x: Input) -> Node:
     The approximation by tanh of Hendrycks and Gimpel 2016, eq. (2), with (1 + tanh(u)) / 2 written
     as sigmoid(2 u).
     """
-    out = np.empty(x.v.shape, float32)
+    out = empty(x.v.shape)
     gelu_forward(x.v, out)
     return Node(out, _through(gelu_backward, x.v, x))
 

@@ -5,7 +5,7 @@ Node whose `back` runs its backward kernel, which *adds* each input's share to t
 and then hands every input its bucket:
 
     def brick(x):
-        out = np.empty(x.v.shape, float32)
+        out = empty(x.v.shape)
         brick_forward(x.v, out)
 
         def back(g):
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autollm.buffers import Array, empty
 from autollm.kernels.cross_entropy import xent_from_logits_backward, xent_from_logits_forward
 from autollm.kernels.embedding import (
     embedding_bag_backward,
@@ -37,7 +38,7 @@ from autollm.kernels.embedding import (
     sum_over_k_forward,
 )
 from autollm.kernels.matmul import matmul_wh_backward, matmul_wh_forward
-from autollm.node import Array, Node, Param, float32
+from autollm.node import Node, Param
 
 Ids = npt.NDArray[np.int32]
 Input = Node | Param
@@ -63,7 +64,7 @@ class GatheredRows(Node):
     def v(self) -> Array:
         """The rows, (B, K, D)."""
         if self._rows is None:
-            self._rows = np.empty((*self.ids.shape, self.table.v.shape[1]), float32)
+            self._rows = empty((*self.ids.shape, self.table.v.shape[1]))
             gather_rows_forward(self.table.v, self.ids, self._rows)
         return self._rows
 
@@ -91,7 +92,7 @@ def sum_over_k(x: Node) -> Node:
     """
     if type(x) is GatheredRows:
         return embedding_bag(x.table, x.ids)
-    out = np.empty((len(x.v), x.v.shape[-1]), float32)
+    out = empty((len(x.v), x.v.shape[-1]))
     sum_over_k_forward(x.v, out)
 
     def back(g: Array) -> None:
@@ -107,7 +108,7 @@ def embedding_bag(table: Input, ids: Ids) -> Node:
 
     Raises IndexError for an id outside 0..V-1.
     """
-    out = np.empty((len(ids), table.v.shape[-1]), float32)
+    out = empty((len(ids), table.v.shape[-1]))
     embedding_bag_forward(table.v, ids, out)
 
     def back(g: Array) -> None:
@@ -124,7 +125,7 @@ def matmul_wh(w: Input, h: Input) -> Node:
     ELI5: "score every possible next letter". Linear in each of its inputs, so each one's share is
     the other, transposed: dw = g.T @ h, dh = g @ w.
     """
-    out = np.empty((len(h.v), len(w.v)), float32)
+    out = empty((len(h.v), len(w.v)))
     matmul_wh_forward(w.v, h.v, out)
 
     def back(g: Array) -> None:
@@ -146,7 +147,7 @@ def xent_from_logits(logits: Input, targets: Ids) -> Node:
     and its derivative is (softmax(logits) - onehot(targets)) / B (Bishop 2006, eq. 4.109), which the
     forward pass saves. Raises IndexError for a target outside 0..V-1.
     """
-    surprise = np.empty(logits.v.shape, float32)
+    surprise = empty(logits.v.shape)
     loss = xent_from_logits_forward(logits.v, targets, surprise)
 
     def back(g: Any = 1.0) -> None:

@@ -9,10 +9,10 @@ import sys
 import numpy as np
 
 from autollm import cli
+from autollm.buffers import Array
 from autollm.dataset import END, Alphabet
 from autollm.kernels.sampling import choose
 from autollm.models import Model, reads_words
-from autollm.node import Array
 from autollm.primitives import Ids
 
 

@@ -56,10 +56,13 @@ def kernels_replaced(replace, **others):
 @contextmanager
 def plain_python(dtype):
     """Run bricks through their kernels' Python source, in arrays of `dtype`."""
-    float32 = np.dtype(dtype)
+
+    def empty(shape):
+        return np.empty(shape, dtype)
+
     with (
-        kernels_replaced(lambda _, kernel: kernel.py_func, float32=float32),
-        mock.patch.object(node, "float32", float32),
+        kernels_replaced(lambda _, kernel: kernel.py_func, empty=empty),
+        mock.patch.multiple(node, empty=empty, float32=np.dtype(dtype)),
     ):
         yield
 
@@ -181,20 +184,23 @@ def test_nothing_outside_an_array_is_touched(name, data):
     """Outputs and buckets are cut from the middle of larger arrays, whose margins must not change."""
     guard, sentinel, made = 64, np.float32(123.25), []
 
-    def guarded(shape, dtype):
+    def guarded(shape):
         size = int(np.prod(shape))
-        whole = np.full(size + 2 * guard, sentinel, dtype)
+        whole = np.full(size + 2 * guard, sentinel, np.float32)
         made.append((whole, size))
         return whole[guard : guard + size].reshape(shape)
 
     def guarded_zeros(shape, dtype):
-        array = guarded(shape, dtype)
-        array[...] = 0
+        array = guarded(shape)
+        array.fill(0)
         return array
 
     case = draw_case(data, name)
-    guarding = SimpleNamespace(**(vars(np) | {"empty": guarded, "zeros": guarded_zeros}))
-    with kernels_replaced(lambda _, kernel: kernel, np=guarding), mock.patch.object(node, "np", guarding):
+    numpy = SimpleNamespace(**vars(np) | {"zeros": guarded_zeros})
+    with (
+        kernels_replaced(lambda _, kernel: kernel, empty=guarded),
+        mock.patch.multiple(node, empty=guarded, np=numpy),
+    ):
         case.run(upstream(case.expected().shape, 0), wrap=Probe)
     for whole, size in made:
         assert (whole[:guard] == sentinel).all()

@@ -1,0 +1,100 @@
+"""Arrays that are lent again, but never while somebody holds them."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+
+import numpy as np
+import pytest
+
+from autollm import buffers
+from autollm.buffers import empty
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch):
+    monkeypatch.setattr(buffers, "RINGS", defaultdict(deque))
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (64, 27), (2, 3, 4), (0, 4), (), (1000, 300)])
+def test_an_array_is_what_a_kernel_needs(shape):
+    array = empty(shape)
+    assert array.shape == shape and array.dtype == np.float32
+    assert array.flags.c_contiguous and array.flags.writeable
+    assert address(array) % buffers.CACHE_LINE == 0
+
+
+def test_memory_is_lent_again_when_nobody_holds_it():
+    where = address(empty((3, 4)))
+    assert all(address(empty((3, 4))) == where for _ in range(10))
+    assert address(empty((4, 3))) != where
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda array: array,
+        lambda array: [{"deep": array}],
+        lambda array: array[1:, ::2],
+        lambda array: array[1:][:1].T,
+        lambda array: array.reshape(-1),
+        lambda array: memoryview(array),
+        lambda array: array.flat,
+        lambda array: lambda: array,
+    ],
+    ids=["itself", "container", "view", "view of a view", "reshaped", "memoryview", "iterator", "closure"],
+)
+def test_what_somebody_holds_is_not_lent(hold):
+    array = empty((3, 4))
+    where = address(array)
+    held = hold(array)
+    del array
+    others = [empty((3, 4)) for _ in range(5)]
+    assert len({where, *map(address, others)}) == 6
+    del held, others
+    assert where in {address(empty((3, 4))) for _ in range(6)}
+
+
+def test_what_is_kept_does_not_grow_with_use():
+    forever = empty((8,))
+    for _ in range(1000):
+        pair = empty((8,)), empty((8,))
+        assert not np.may_share_memory(*pair) and not np.may_share_memory(forever, pair[0])
+    assert len(buffers.RINGS[8,]) <= 5  # the one, a pair, and the pair before until it is replaced
+
+
+@pytest.mark.parametrize("limit", ["MOST_ALIKE", "MOST_BYTES"])
+def test_what_is_kept_has_a_limit(monkeypatch, limit):
+    monkeypatch.setattr(buffers, limit, {"MOST_ALIKE": 3, "MOST_BYTES": 1000}[limit])
+    held = [empty((10,)) for _ in range(100)]
+    for number, array in enumerate(held):
+        array.fill(number)
+    kept = sum(map(len, buffers.RINGS.values()))
+    assert kept <= {"MOST_ALIKE": 3, "MOST_BYTES": 1000 // 40 + 1}[limit]
+    assert all((array == number).all() for number, array in enumerate(held))
+    assert empty((1000,)).shape == (1000,)
+
+
+def test_threads_do_not_get_the_same_array():
+    wrong = []
+
+    def use(number):
+        for _ in range(3000):
+            array = empty((16,))
+            array.fill(number)
+            other = empty((16,))
+            other.fill(-number)
+            if not ((array == number).all() and (other == -number).all()):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
