@@ -167,7 +167,7 @@ def test_loss_and_every_gradient_of_every_model(name, data):
     expected = F.cross_entropy(logits, torch.tensor(targets).long(), ignore_index=LEFT_OUT)
     expected.backward()
 
-    assert loss.v == pytest.approx(expected.item(), abs=1e-5)
+    assert loss.v == pytest.approx(expected.item(), rel=1e-5, abs=1e-5)
     grads = {key: tensor.grad.numpy() for key, tensor in theirs.items()}
     # A good guess's gradient, its chance less 1, is small, but rounded as the 1 is: hence the 0.1.
     largest = max(0.1, *(np.abs(grad).max() for grad in grads.values()))
