@@ -68,7 +68,8 @@ def clip_to_norm(grads, limit):
     """Scale grads down to a length (Euclidean norm) of `limit` if they are longer; return their length."""
     total = 0.0
     for i in range(grads.shape[0]):
-        total += grads[i] * grads[i]
+        g = np.float64(grads[i])  # whose square is never too large
+        total += g * g
     norm = np.sqrt(total)
     if norm > limit:
         scale = grads.dtype.type(limit / norm)

@@ -96,9 +96,9 @@ def blend_backward(a, b, z, g, da, db, dz):
 
 @helper
 def sigmoid(x):
-    """1 / (1 + e**-x), written as the softmax of x and 0, in which nothing can overflow."""
-    top = maximum(splat(0.0), x)
-    yes, no = exp(x - top), exp(splat(0.0) - top)
+    """1 / (1 + e**-x), as the softmax of x and 0: both are taken from the larger, so nothing overflows."""
+    zero = splat(0.0)
+    yes, no = exp(zero - maximum(zero, zero - x)), exp(zero - maximum(zero, x))
     return yes / (yes + no)
 
 
@@ -148,10 +148,8 @@ def tanh_forward(x, out):
     check_same(x, out)
     for i in range(0, x.size, LANES):
         n = x.size - i
-        plus = load_first(x, i, n, 0.0)
-        minus = splat(0.0) - plus
-        top = maximum(plus, minus)
-        up, down = exp(plus - top), exp(minus - top)
+        z, zero, twice = load_first(x, i, n, 0.0), splat(0.0), splat(-2.0)
+        up, down = exp(twice * maximum(zero, zero - z)), exp(twice * maximum(zero, z))
         store_first((up - down) / (up + down), out, i, n)
 
 
@@ -183,12 +181,16 @@ def gelu_forward(x, out):
 
 @kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
 def gelu_backward(x, g, dx):
-    """dx += (s + x * s * (1 - s) * u') * g, where s = sigmoid(u(x)) is forward's"""
+    """dx += (s + x * s * (1 - s) * u') * g, where s = sigmoid(u(x)) is forward's
+
+    s (1 - s) is 0 long before |x| is 100: there x stops, so that u' stays finite.
+    """
     check_same(x, g)
     check_same(x, dx)
     for i in range(0, x.size, LANES):
         n = x.size - i
-        z = load_first(x, i, n, 0.0)
+        z = maximum(splat(-100.0), load_first(x, i, n, 0.0))
+        z = splat(0.0) - maximum(splat(-100.0), splat(0.0) - z)
         square = splat(GELU_CUBE) * z * z
         s = sigmoid(splat(GELU_SLOPE) * (z + square * z))
         slope = splat(GELU_SLOPE) * (splat(1.0) + splat(3.0) * square)

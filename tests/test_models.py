@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from autollm import masked_xent_from_logits, train
 from autollm.dataset import LEFT_OUT, Alphabet
 from autollm.errors import InputError
 from autollm.models import MODELS, Config, build, configure, parameters, reads_words
+from autollm.node import Node, _nobody
+from autollm.primitives import GatheredRows
 from autollm.sample import dream
 
 each_model = pytest.mark.parametrize("name", MODELS)
@@ -70,6 +73,28 @@ def test_every_parameter_gets_blame(name):
     masked_xent_from_logits(model(letters), targets).back(1.0)
     for key, param in parameters(model).items():
         assert np.abs(param.grad).max() > 0, key
+
+
+@each_model
+def test_every_backward_runs_exactly_once(name):
+    """Of every Node that a forward pass makes: bricks, copies and constants."""
+    made, init = [], Node.__init__
+
+    def count(node, v, back=_nobody):
+        made.append(mock.Mock(side_effect=back))
+        init(node, v, made[-1])
+
+    config, rng = small(name), np.random.default_rng(0)
+    letters = rng.integers(0, V, (B, config.context), np.int32)
+    with (
+        mock.patch.object(Node, "__init__", count),
+        mock.patch.object(GatheredRows, "back", autospec=True, side_effect=GatheredRows.back) as gathered,
+    ):
+        logits = build(config, V)(letters)
+        masked_xent_from_logits(logits, rng.integers(0, V, len(logits.v), np.int32)).back(1.0)
+    assert [back.call_count for back in made] == [1] * len(made)
+    callers = [id(call.args[0]) for call in gathered.call_args_list]
+    assert len(set(callers)) == len(callers)
 
 
 @each_model

@@ -1,0 +1,160 @@
+"""Optimisers, clipping and schedules: against their formulas in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autollm import SGD, Adam, Momentum, Param
+from autollm.kernels.jit import ShapeError
+from autollm.kernels.optimiser import adam_update, momentum_update, sgd_update
+from autollm.optim import SCHEDULES, clip, warm_up
+
+
+def by_sgd(x, steps):
+    for g, rate in steps:
+        x = x - rate * g
+    return x
+
+
+def by_momentum(x, steps, keep=0.9):
+    speed = 0.0
+    for g, rate in steps:
+        speed = keep * speed + g
+        x = x - rate * speed
+    return x
+
+
+def by_adam(x, steps, beta1=0.9, beta2=0.99, decay=0.0):
+    """Kingma and Ba 2015, algorithm 1; with the decay of Loshchilov and Hutter 2019, algorithm 2."""
+    m = v = 0.0
+    for t, (g, rate) in enumerate(steps, 1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+        x = x - rate * (m_hat / (np.sqrt(v_hat) + 1e-8) + decay * x)
+    return x
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "reference", "options"),
+    [
+        (SGD, by_sgd, {}),
+        (Momentum, by_momentum, {}),
+        (Momentum, by_momentum, {"keep": 0.5}),
+        (Adam, by_adam, {}),
+        (Adam, by_adam, {"beta1": 0.85, "beta2": 0.999}),
+        (Adam, by_adam, {"decay": 0.1}),
+    ],
+)
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=4),
+    size=st.sampled_from([1e-12, 1e-6, 1.0, 100.0]),
+    seed=st.integers(0, 2**32),
+)
+def test_30_steps(optimiser, reference, options, shapes, size, seed):
+    """With gradients of any size, some of them 0, and a rate that falls."""
+    rng = np.random.default_rng(seed)
+    params = [Param(rng.standard_normal(shape)) for shape in shapes]
+    start = [param.v.astype(np.float64) for param in params]
+    update = optimiser(params, **options).step
+    history = [[] for _ in params]
+    for step in range(30):
+        rate = 0.1 * (1 - step / 30) / max(size, 1.0)
+        for param, steps in zip(params, history, strict=True):
+            kept = rng.random(param.v.shape) < 0.8
+            param.grad[...] = size * rng.standard_normal(param.v.shape) * kept
+            steps.append((param.grad.astype(np.float64), rate))
+        update(rate)
+        assert not any(param.grad.any() for param in params), "an update empties the buckets"
+    for param, x, steps in zip(params, start, history, strict=True):
+        np.testing.assert_allclose(param.v, reference(x, steps, **options), rtol=1e-5, atol=1e-5)
+
+
+def test_adams_first_step_is_the_rate_whatever_the_gradient():
+    param = Param(np.zeros(4))
+    optimiser = Adam([param])
+    param.grad[:] = [1e-3, -1.0, 1e6, 0.0]
+    optimiser.step(0.25)
+    np.testing.assert_allclose(param.v, [-0.25, 0.25, -0.25, 0.0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimiser", [SGD, Momentum, Adam])
+def test_a_nan_in_the_gradient_is_seen(optimiser):
+    param = Param([1.0, 2.0])
+    update = optimiser([param]).step
+    param.grad[:] = [np.nan, 1.0]
+    update(0.1)
+    assert np.isnan(param.v).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("update", "arguments"),
+    [
+        (sgd_update, ["values", "grads", 0.1]),
+        (momentum_update, ["values", "grads", "speeds", 0.1, 0.9]),
+        (adam_update, ["values", "grads", "moments", 1, 0.1, 0.9, 0.99, 0.0]),
+    ],
+)
+def test_vectors_that_do_not_agree_are_refused(update, arguments):
+    arrays = {name: np.zeros(3, np.float32) for name in ("values", "grads", "speeds")}
+    arrays["moments"] = np.zeros((2, 3), np.float32)
+    for name in arrays.keys() & set(arguments):
+        longer = arrays | {name: np.zeros((*arrays[name].shape[:-1], 4), np.float32)}
+        with pytest.raises(ShapeError, match="must agree"):
+            update(*(longer.get(argument, argument) for argument in arguments))
+
+
+# --- clipping ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-3, 1.0, 1e3, 1e30])
+@pytest.mark.parametrize("limit", [1e-3, 1.0, 1e3])
+def test_clipping(size, limit):
+    """Longer than the limit: the same direction, as long as the limit; else untouched."""
+    params = [Param(np.zeros((3, 50))), Param(np.zeros(7))]
+    optimiser = SGD(params)
+    rng = np.random.default_rng(0)
+    optimiser.grads[:] = size * rng.standard_normal(157)
+    before = optimiser.grads.astype(np.float64)
+    norm = np.linalg.norm(before)
+    assert clip(optimiser, limit) == pytest.approx(norm, rel=1e-6, abs=0)
+    np.testing.assert_allclose(optimiser.grads, before * min(limit / norm, 1.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_clipping_does_not_hide_a_diverged_gradient(bad):
+    param = Param(np.zeros(3))
+    optimiser = SGD([param])
+    param.grad = optimiser.grads
+    optimiser.grads[:] = [1.0, bad, 1.0]
+    assert not np.isfinite(clip(optimiser, 1.0))
+    assert np.isnan(optimiser.grads).any()
+
+
+# --- schedules ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("constant", [1, 1, 1, 1, 1]),
+        ("linear", [1, 0.9, 0.5, 0, 0]),
+        ("cosine", [1, (1 + np.cos(0.1 * np.pi)) / 2, 0.5, 0, 0]),
+        ("warm-up", [0.02, 0.9, 0.5, 0, 0]),
+    ],
+)
+def test_schedules(name, expected):
+    """At the start, after a tenth, at half, at the end of the budget, and after the step that ends it."""
+    rates = [SCHEDULES[name](used) for used in (0.0, 0.1, 0.5, 1.0, 1.25)]
+    np.testing.assert_allclose(rates, expected, atol=1e-12)
+
+
+def test_warming_up_rises_in_a_straight_line_from_more_than_nothing():
+    schedule = warm_up(SCHEDULES["constant"], part=0.2)
+    rates = np.array([schedule(used) for used in np.linspace(0, 0.15, 16)])
+    assert 0 < rates[0] < 0.01
+    np.testing.assert_allclose(np.diff(rates), 0.05)
+    assert schedule(0.2) == schedule(1.0) == 1.0
