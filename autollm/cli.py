@@ -56,13 +56,37 @@ def positive_float(text: str) -> float:
     return value
 
 
+def add_data(parser: argparse.ArgumentParser, default: str) -> None:
+    """The list of words to learn from."""
+    parser.add_argument(
+        "--data",
+        default=default,
+        metavar="FILE",
+        help="UTF-8 text, one word a line; - for standard input; names or names-32k for a built-in list "
+        "(default: %(default)s)",
+    )
+
+
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    """How long to train."""
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument(
+        "--seconds",
+        type=positive_float,
+        default=1.0,
+        metavar="S",
+        help="train so long (default: %(default)s)",
+    )
+    budget.add_argument("--steps", type=whole(1, 10**12), metavar="N", help="or for so many steps")
+
+
 class Talker:
     """Remarks on standard error, and a live line while a person watches."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.watched = not quiet and sys.stderr.isatty()
-        self._start = self._last = time.perf_counter()
+        self._start, self._base, self._last = 0.0, 0, 0.0
 
     def __call__(self, remark: str) -> None:
         if not self.quiet:
@@ -71,11 +95,11 @@ class Talker:
     def progress(self, step: int, loss: float, used: float) -> None:
         """Show how far training is, ten times a second."""
         now = time.perf_counter()
-        if step == 0:
-            self._start = now
+        if step <= self._base or not self._base:  # another run begins
+            self._start, self._base = now, step
         elif now - self._last > 0.1:
             self._last = now
-            rate = step / (now - self._start)
+            rate = (step - self._base) / (now - self._start)
             line = f"{used:4.0%}  loss {loss:.3f}  {step:,} steps  {rate:,.0f} steps/s"
             print(f"\r{line:<60}", end="", file=sys.stderr, flush=True)
 
@@ -83,19 +107,6 @@ class Talker:
         """Wipe the live line."""
         if self.watched:
             print(f"\r{'':<60}\r", end="", file=sys.stderr, flush=True)
-
-
-def check_memory(needed: int, options: str) -> None:
-    """Raise InputError if a run needs more memory than the machine has; `options` could be smaller."""
-    try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return  # not known on this system; a MemoryError will tell
-    if needed > available:
-        raise InputError(
-            f"these sizes need about {needed / 1e9:,.1f} GB of memory, and this machine has "
-            f"{available / 1e9:,.1f} GB: choose smaller {options}"
-        )
 
 
 def seconds_since_start() -> float:
