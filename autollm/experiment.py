@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autollm.dataset import Alphabet, Words, split
+from autollm.dataset import Alphabet, Examples, Words, split
 from autollm.errors import InputError
 from autollm.models import MODELS, Config, Model, build, parameters
+from autollm.optim import OPTIMISERS, RATES, SCHEDULES
 from autollm.sample import dream
 from autollm.train import Budget, Run, check_loss, default_lr, examples_for, mean_loss, train
 
@@ -44,18 +45,58 @@ class Plan:
 
     config: Config
     batch: int
+    optimiser: str  # of optim.OPTIMISERS
     lr: float
+    schedule: str  # of optim.SCHEDULES
+    clip: float | None  # the longest that a gradient may be
     budget: Budget
     seed: int
 
 
 def make_plan(
-    config: Config, budget: Budget, seed: int, *, batch: int | None = None, lr: float | None = None
+    config: Config,
+    budget: Budget,
+    seed: int,
+    *,
+    batch: int | None = None,
+    optimiser: str | None = None,
+    lr: float | None = None,
+    schedule: str | None = None,
+    clip: float | None = None,
 ) -> Plan:
     """A plan with what suits the model wherever None is given."""
     kind = MODELS[config.model]
-    batch = batch or kind.batch
-    return Plan(config, batch, lr or kind.lr or default_lr(config.context, batch), budget, seed)
+    batch, optimiser = batch or kind.batch, optimiser or kind.optimiser
+    if lr is None and optimiser == kind.optimiser:
+        lr = kind.lr or default_lr(config.context, batch)
+    return Plan(
+        config,
+        batch,
+        optimiser,
+        lr or RATES[optimiser],
+        schedule or kind.schedule,
+        clip or kind.clip,
+        budget,
+        seed,
+    )
+
+
+def train_by(
+    plan: Plan, model: Model, examples: Examples, watch: Callable[[int, float, float], None] | None = None
+) -> Run:
+    """Train a model as planned."""
+    return train(
+        model,
+        examples,
+        budget=plan.budget,
+        batch=plan.batch,
+        lr=plan.lr,
+        seed=plan.seed,
+        optimiser=OPTIMISERS[plan.optimiser],
+        schedule=SCHEDULES[plan.schedule],
+        clip=plan.clip,
+        watch=watch,
+    )
 
 
 @dataclass(frozen=True)
@@ -90,14 +131,7 @@ def warm_up(plan: Plan) -> None:
     alphabet = Alphabet("a")
     model = build(plan.config, alphabet.size)
     examples = examples_for(model, ["a", "aa"], alphabet, plan.config.context)
-    train(
-        model,
-        examples,
-        budget=Budget(steps=1),
-        batch=1,
-        lr=0.1,
-        optimiser=MODELS[plan.config.model].optimiser,
-    )
+    train_by(replace(plan, budget=Budget(steps=1), batch=1), model, examples)
     mean_loss(model, examples)
     dream(model, alphabet, plan.config.context, 1, np.random.default_rng(0), max_letters=2)
 
@@ -107,16 +141,7 @@ def learn(plan: Plan, corpus: Corpus, watch: Callable[[int, float, float], None]
     config, alphabet = plan.config, corpus.alphabet
     model = build(config, alphabet.size, plan.seed)
     examples = examples_for(model, corpus.training, alphabet, config.context)
-    run = train(
-        model,
-        examples,
-        budget=plan.budget,
-        batch=plan.batch,
-        lr=plan.lr,
-        seed=plan.seed,
-        optimiser=MODELS[config.model].optimiser,
-        watch=watch,
-    )
+    run = train_by(plan, model, examples, watch)
     final_loss = mean_loss(model, examples)
     check_loss(final_loss, run.steps, plan.lr)
     held_out_loss = None

@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from autollm.dataset import Alphabet, Examples, batches, make_examples, make_sequences
 from autollm.errors import DivergedError
 from autollm.layers import masked_xent_from_logits
 from autollm.models import Model, parameters, reads_words
-from autollm.node import Node
-from autollm.optim import SGD, Optimiser
+from autollm.node import Node, Param
+from autollm.optim import SGD, Optimiser, Schedule, linear
+from autollm.optim import clip as clip_gradient
 from autollm.primitives import Ids, xent_from_logits
 
 
@@ -55,17 +56,20 @@ def train(
     batch: int = 64,
     lr: float | None = None,
     seed: int = 0,
-    optimiser: type[Optimiser] = SGD,
+    optimiser: Callable[[Iterable[Param]], Optimiser] = SGD,
+    schedule: Schedule = linear,
+    clip: float | None = None,
     watch: Callable[[int, float, float], None] | None = None,
 ) -> Run:
     """Train `model` in place on random batches of `examples` until the budget is used.
 
-    The learning rate falls linearly from `lr` to 0 over the budget. `watch(step, loss, used)` is called
-    now and then; the time it takes is not counted. Ctrl-C ends training early. Raises DivergedError
-    when the loss is no longer a reasonable number.
+    The learning rate is `lr * schedule(used)`, when a part `used` of the budget is gone. A gradient longer
+    than `clip` (its Euclidean norm) is cut to that length. `watch(step, loss, used)` is called now and
+    then; the time it takes is not counted. Ctrl-C ends training early. Raises DivergedError when the
+    loss is no longer a reasonable number.
     """
     lr = lr or default_lr(examples.contexts.shape[1], batch)
-    update = optimiser(parameters(model).values()).step
+    update = update_function(optimiser(parameters(model).values()), clip)
     surprise = loss_function(model)
     blocks = batches(examples, batch, seed)
     step, interrupted, used = 0, False, 0.0
@@ -77,7 +81,7 @@ def train(
             for contexts, targets in next(blocks):
                 loss = surprise(model(contexts), targets)
                 loss.back(1.0)
-                update(lr * (1.0 - used))
+                update(lr * schedule(used))
                 step += 1
                 used = (clock() - began) / amount
                 if used >= 1.0:
@@ -93,6 +97,18 @@ def train(
     except KeyboardInterrupt:
         interrupted = True
     return Run(step, time.perf_counter() - start, interrupted)
+
+
+def update_function(optimiser: Optimiser, clip: float | None) -> Callable[[float], None]:
+    """What updates all parameters at a given rate, clipping the gradient first if there is a limit."""
+    if clip is None:
+        return optimiser.step
+
+    def clip_and_step(rate: float) -> None:
+        clip_gradient(optimiser, clip)
+        optimiser.step(rate)
+
+    return clip_and_step
 
 
 def check_loss(loss: float, steps: int, lr: float) -> None:

@@ -24,10 +24,12 @@ from autollm.files import check_target
 from autollm.kernels.jit import report
 from autollm.memory import check_memory
 from autollm.models import MAX_SIZE, MODELS, configure
+from autollm.optim import OPTIMISERS, RATES, SCHEDULES
 from autollm.sample import add_options
 from autollm.train import Budget
 
 SIZES = ("context", "dim", "hidden", "heads", "layers")
+SETTINGS = ("batch", "optimiser", "lr", "schedule", "clip")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,15 +55,32 @@ def build_parser() -> argparse.ArgumentParser:
         "--batch",
         type=cli.whole(1, 10**9),
         metavar="B",
-        help="examples in a step; whole words for rnn, gru, gpt, gpt2"
-        f" (default: {', '.join(f'{name} {kind.batch}' for name, kind in MODELS.items())})",
+        help="examples in a step; whole words for rnn, gru, gpt, gpt2" + _suits("batch"),
+    )
+    option(
+        "--optimiser",
+        choices=OPTIMISERS,
+        help=f"{', '.join(OPTIMISERS)}" + _suits("optimiser"),
     )
     option(
         "--lr",
         type=cli.positive_float,
         metavar="RATE",
-        help="learning rate at the start; it falls to 0 (default: the bag 1.5 / context, less for batches "
-        f"below 16; {', '.join(f'{name} {kind.lr:g}' for name, kind in MODELS.items() if kind.lr)})",
+        help="learning rate at its highest (default: the bag 1.5 / context, less for batches below 16; "
+        f"{', '.join(f'{name} {kind.lr:g}' for name, kind in MODELS.items() if kind.lr)}; with an optimiser "
+        f"that is not the model's own {', '.join(f'{name} {rate:g}' for name, rate in RATES.items())})",
+    )
+    option(
+        "--schedule",
+        choices=SCHEDULES,
+        help="how the learning rate goes on: as it is, down to 0 in a line or a wave, or up first and down"
+        + _suits("schedule"),
+    )
+    option(
+        "--clip",
+        type=cli.positive_float,
+        metavar="NORM",
+        help="the longest that a gradient may be; a longer one is cut" + _suits("clip"),
     )
     option(
         "--held-out",
@@ -88,6 +107,17 @@ def _defaults(size: str) -> str:
     """The models that have this size, and their defaults."""
     having = (f"{name} {kind.sizes[size]}" for name, kind in MODELS.items() if size in kind.sizes)
     return f" (default: {', '.join(having)})"
+
+
+def _suits(setting: str) -> str:
+    """The models' defaults for a setting that all of them have."""
+    models: dict[Any, list[str]] = {}
+    for name, kind in MODELS.items():
+        models.setdefault(getattr(kind, setting), []).append(name)
+    if len(models) == 1:
+        return f" (default: {next(iter(models)) or 'none'})"
+    told = (f"{value or 'none'} for {', '.join(names)}" for value, names in models.items())
+    return f" (default: {'; '.join(told)})"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -159,13 +189,13 @@ def plan_of(options: argparse.Namespace) -> Plan:
     """The plan that the options make, with the model's own choice of what they leave open."""
     config = configure(options.model, **{name: getattr(options, name) for name in SIZES})
     budget = Budget(options.seconds, options.steps)
-    return make_plan(config, budget, options.seed, batch=options.batch, lr=options.lr)
+    return make_plan(config, budget, options.seed, **{name: getattr(options, name) for name in SETTINGS})
 
 
 def settled(plan: Plan) -> dict[str, Any]:
     """What the options left open, as the plan has it."""
     sizes = {name: getattr(plan.config, name) for name in SIZES}
-    return sizes | {"batch": plan.batch, "lr": plan.lr}
+    return sizes | {name: getattr(plan, name) for name in SETTINGS}
 
 
 def _results(learned: Learned, samples: Samples) -> str:
