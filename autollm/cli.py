@@ -85,28 +85,26 @@ class Talker:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
+        self.task = ""  # what the live line begins with
         self.watched = not quiet and sys.stderr.isatty()
-        self._start, self._base, self._last = 0.0, 0, 0.0
+        self._shown = 0.0  # when the live line was last written
 
     def __call__(self, remark: str) -> None:
         if not self.quiet:
             print(remark, file=sys.stderr)
 
-    def progress(self, step: int, loss: float, used: float) -> None:
+    def progress(self, step: int, seconds: float, loss: float, used: float) -> None:
         """Show how far training is, ten times a second."""
         now = time.perf_counter()
-        if step <= self._base or not self._base:  # another run begins
-            self._start, self._base = now, step
-        elif now - self._last > 0.1:
-            self._last = now
-            rate = (step - self._base) / (now - self._start)
-            line = f"{used:4.0%}  loss {loss:.3f}  {step:,} steps  {rate:,.0f} steps/s"
-            print(f"\r{line:<60}", end="", file=sys.stderr, flush=True)
+        if now - self._shown > 0.1:
+            self._shown = now
+            line = f"{self.task}{used:4.0%}  loss {loss:.3f}  {step:,} steps  {step / seconds:,.0f} steps/s"
+            print(f"\r{line:<70}", end="", file=sys.stderr, flush=True)
 
     def end_progress(self) -> None:
         """Wipe the live line."""
         if self.watched:
-            print(f"\r{'':<60}\r", end="", file=sys.stderr, flush=True)
+            print(f"\r{'':<70}\r", end="", file=sys.stderr, flush=True)
 
 
 def seconds_since_start() -> float:
@@ -151,12 +149,14 @@ def discard_stdout() -> None:
 
 
 def main() -> int:
-    """The installed command: `autollm train ...`, `autollm sample ...`."""
-    from autollm import sample, train
+    """The installed command: `autollm train ...`, `autollm sample ...`, `autollm ladder ...`."""
+    from autollm import ladder, sample, train
 
-    commands = {"train": train.main, "sample": sample.main}
+    commands = {"train": train.main, "sample": sample.main, "ladder": ladder.main}
     parser = Parser(prog="autollm", description="A language model that learns to invent words in a second.")
-    parser.add_argument("command", choices=commands, help="train a model, or sample from a saved one")
+    parser.add_argument(
+        "command", choices=commands, help="train a model, sample from a saved one, or compare all models"
+    )
 
     def command() -> int:
         options = parser.parse_args(sys.argv[1:2])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +11,7 @@ from autollm.errors import InputError
 from autollm.models import MODELS, Config, Model, build, parameters
 from autollm.optim import OPTIMISERS, RATES, SCHEDULES
 from autollm.sample import dream
-from autollm.train import Budget, Run, check_loss, default_lr, examples_for, mean_loss, train
+from autollm.train import Budget, Run, Watch, check_loss, default_lr, examples_for, mean_loss, train
 
 FEW_WORDS = 1000  # fewer than so many are all learned from
 
@@ -81,9 +80,7 @@ def make_plan(
     )
 
 
-def train_by(
-    plan: Plan, model: Model, examples: Examples, watch: Callable[[int, float, float], None] | None = None
-) -> Run:
+def train_by(plan: Plan, model: Model, examples: Examples, watch: Watch | None = None) -> Run:
     """Train a model as planned."""
     return train(
         model,
@@ -116,9 +113,10 @@ class Learned:
     model: Model
     run: Run
     examples: int
-    letters_per_second: float  # targets learned from, the end of a word included
+    tokens_per_second: float  # targets learned from, the end of a word included
     final_loss: float  # mean over all training examples
     held_out_loss: float | None  # None: nothing was held out
+    curve: list[tuple[float, float]]  # held-out loss after so many seconds of training
 
     @property
     def parameters(self) -> int:
@@ -136,20 +134,30 @@ def warm_up(plan: Plan) -> None:
     dream(model, alphabet, plan.config.context, 1, np.random.default_rng(0), max_letters=2)
 
 
-def learn(plan: Plan, corpus: Corpus, watch: Callable[[int, float, float], None] | None = None) -> Learned:
-    """Build the plan's model, train it, measure its losses. `watch` is train's. Raises DivergedError."""
+def learn(plan: Plan, corpus: Corpus, watch: Watch | None = None, moments: int = 0) -> Learned:
+    """Build the plan's model, train it, measure its losses. The held-out loss is also measured at about
+    so many moments of the training, which takes nothing from its budget. Raises DivergedError."""
     config, alphabet = plan.config, corpus.alphabet
     model = build(config, alphabet.size, plan.seed)
     examples = examples_for(model, corpus.training, alphabet, config.context)
-    run = train_by(plan, model, examples, watch)
+    unseen = examples_for(model, corpus.held_out, alphabet, config.context) if corpus.held_out else None
+    curve = [(0.0, mean_loss(model, unseen))] if unseen and moments else []
+
+    def look(step: int, seconds: float, loss: float, used: float) -> None:
+        if watch:
+            watch(step, seconds, loss, used)
+        if unseen and curve and len(curve) / moments <= used < 1.0:
+            curve.append((seconds, mean_loss(model, unseen)))
+
+    run = train_by(plan, model, examples, look)
     final_loss = mean_loss(model, examples)
     check_loss(final_loss, run.steps, plan.lr)
-    held_out_loss = None
-    if corpus.held_out:
-        held_out_loss = mean_loss(model, examples_for(model, corpus.held_out, alphabet, config.context))
+    held_out_loss = mean_loss(model, unseen) if unseen else None
+    if curve and held_out_loss is not None:
+        curve.append((run.seconds, held_out_loss))
     letters = sum(map(len, corpus.training)) + len(corpus.training)
     rate = run.steps * plan.batch * letters / len(examples) / run.seconds
-    return Learned(model, run, len(examples), rate, final_loss, held_out_loss)
+    return Learned(model, run, len(examples), rate, final_loss, held_out_loss, curve)
 
 
 def dream_words(

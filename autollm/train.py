@@ -33,6 +33,9 @@ class Budget:
         return time.perf_counter, self.seconds
 
 
+Watch = Callable[[int, float, float, float], None]  # of steps, seconds, loss, used part of the budget
+
+
 @dataclass(frozen=True)
 class Run:
     """What a training run came to."""
@@ -59,13 +62,13 @@ def train(
     optimiser: Callable[[Iterable[Param]], Optimiser] = SGD,
     schedule: Schedule = linear,
     clip: float | None = None,
-    watch: Callable[[int, float, float], None] | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Train `model` in place on random batches of `examples` until the budget is used.
 
     The learning rate is `lr * schedule(used)`, when a part `used` of the budget is gone. A gradient longer
-    than `clip` (its Euclidean norm) is cut to that length. `watch(step, loss, used)` is called now and
-    then; the time it takes is not counted. Ctrl-C ends training early. Raises DivergedError when the
+    than `clip` (its Euclidean norm) is cut to that length. `watch(steps, seconds, loss, used)` is called now
+    and then; the time it takes is not counted. Ctrl-C ends training early. Raises DivergedError when the
     loss is no longer a reasonable number.
     """
     lr = lr or default_lr(examples.contexts.shape[1], batch)
@@ -89,7 +92,7 @@ def train(
             check_loss(loss.v, step, lr)
             if watch:
                 stopped = time.perf_counter()
-                watch(step, loss.v, used)
+                watch(step, stopped - start, loss.v, used)
                 pause = time.perf_counter() - stopped
                 start += pause
                 if budget.steps is None:

