@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import stat
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autollm.dataset import Alphabet
 from autollm.errors import InputError
+from autollm.files import replace_file
 from autollm.models import Config, Model, build, parameters
 
 FORMAT = 1
 KEY = "autollm"  # one key with one JSON object: the order of several would differ from run to run
-
-
-def check_target(path: str) -> None:
-    """Raise InputError if a model cannot be saved at `path`, before the work that is to be saved."""
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise InputError("it is not a regular file")
-        tempfile.TemporaryFile(dir=_final(path).parent).close()
-    except (OSError, ValueError) as error:
-        raise _cannot_save(path, error) from None
 
 
 def save(path: str, model: Model, config: Config, alphabet: Alphabet) -> None:
@@ -38,22 +23,7 @@ def save(path: str, model: Model, config: Config, alphabet: Alphabet) -> None:
 
     about = {"format": FORMAT, "config": asdict(config), "alphabet": alphabet.characters}
     tensors = {name: param.v for name, param in parameters(model).items()}
-    content = serialise(tensors, {KEY: json.dumps(about, sort_keys=True)})
-    try:
-        target = _final(path)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
-        try:
-            with open(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except (OSError, ValueError) as error:
-        raise _cannot_save(path, error) from None
+    replace_file(path, serialise(tensors, {KEY: json.dumps(about, sort_keys=True)}))
 
 
 def load(path: str) -> tuple[Model, Config, Alphabet]:
@@ -110,18 +80,3 @@ def _fill(path: str, model: Model, tensors: dict[str, np.ndarray]) -> None:
         if not np.isfinite(tensor).all():
             raise InputError(f"{path}: {name} holds NaN or infinity")
         param.v[...] = tensor
-
-
-def _cannot_save(path: str, error: Exception) -> InputError:
-    return InputError(f"cannot save to {path}: {getattr(error, 'strerror', None) or error}")
-
-
-def _final(path: str) -> Path:
-    """Where a path leads: a link stays a link, and the file behind it is replaced."""
-    return Path(os.path.realpath(path, strict=False))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -56,46 +56,55 @@ def positive_float(text: str) -> float:
     return value
 
 
+def add_data(parser: argparse.ArgumentParser, default: str) -> None:
+    """The list of words to learn from."""
+    parser.add_argument(
+        "--data",
+        default=default,
+        metavar="FILE",
+        help="UTF-8 text, one word a line; - for standard input; names or names-32k for a built-in list "
+        "(default: %(default)s)",
+    )
+
+
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    """How long to train."""
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument(
+        "--seconds",
+        type=positive_float,
+        default=1.0,
+        metavar="S",
+        help="train so long (default: %(default)s)",
+    )
+    budget.add_argument("--steps", type=whole(1, 10**12), metavar="N", help="or for so many steps")
+
+
 class Talker:
     """Remarks on standard error, and a live line while a person watches."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
+        self.task = ""  # what the live line begins with
         self.watched = not quiet and sys.stderr.isatty()
-        self._start = self._last = time.perf_counter()
+        self._shown = 0.0  # when the live line was last written
 
     def __call__(self, remark: str) -> None:
         if not self.quiet:
             print(remark, file=sys.stderr)
 
-    def progress(self, step: int, loss: float, used: float) -> None:
+    def progress(self, step: int, seconds: float, loss: float, used: float) -> None:
         """Show how far training is, ten times a second."""
         now = time.perf_counter()
-        if step == 0:
-            self._start = now
-        elif now - self._last > 0.1:
-            self._last = now
-            rate = step / (now - self._start)
-            line = f"{used:4.0%}  loss {loss:.3f}  {step:,} steps  {rate:,.0f} steps/s"
-            print(f"\r{line:<60}", end="", file=sys.stderr, flush=True)
+        if now - self._shown > 0.1:
+            self._shown = now
+            line = f"{self.task}{used:4.0%}  loss {loss:.3f}  {step:,} steps  {step / seconds:,.0f} steps/s"
+            print(f"\r{line:<70}", end="", file=sys.stderr, flush=True)
 
     def end_progress(self) -> None:
         """Wipe the live line."""
         if self.watched:
-            print(f"\r{'':<60}\r", end="", file=sys.stderr, flush=True)
-
-
-def check_memory(needed: int, options: str) -> None:
-    """Raise InputError if a run needs more memory than the machine has; `options` could be smaller."""
-    try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return  # not known on this system; a MemoryError will tell
-    if needed > available:
-        raise InputError(
-            f"these sizes need about {needed / 1e9:,.1f} GB of memory, and this machine has "
-            f"{available / 1e9:,.1f} GB: choose smaller {options}"
-        )
+            print(f"\r{'':<70}\r", end="", file=sys.stderr, flush=True)
 
 
 def seconds_since_start() -> float:
@@ -140,12 +149,14 @@ def discard_stdout() -> None:
 
 
 def main() -> int:
-    """The installed command: `autollm train ...`, `autollm sample ...`."""
-    from autollm import sample, train
+    """The installed command: `autollm train ...`, `autollm sample ...`, `autollm ladder ...`."""
+    from autollm import ladder, sample, train
 
-    commands = {"train": train.main, "sample": sample.main}
+    commands = {"train": train.main, "sample": sample.main, "ladder": ladder.main}
     parser = Parser(prog="autollm", description="A language model that learns to invent words in a second.")
-    parser.add_argument("command", choices=commands, help="train a model, or sample from a saved one")
+    parser.add_argument(
+        "command", choices=commands, help="train a model, sample from a saved one, or compare all models"
+    )
 
     def command() -> int:
         options = parser.parse_args(sys.argv[1:2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
@@ -81,6 +82,14 @@ class Adam:
 
 Optimiser = SGD | Momentum | Adam
 
+OPTIMISERS: dict[str, Callable[[Iterable[Param]], Optimiser]] = {
+    "sgd": SGD,
+    "momentum": Momentum,
+    "adam": Adam,
+    "adamw": partial(Adam, decay=0.01),
+}
+RATES = {"sgd": 0.3, "momentum": 0.03, "adam": 0.01, "adamw": 0.01}  # to begin with, when nothing is known
+
 
 def clip(optimiser: Optimiser, limit: float) -> float:
     """Scale the whole gradient down to the Euclidean norm `limit` if it is longer; return its norm."""
@@ -100,7 +109,7 @@ def constant(used: float) -> float:
 
 def linear(used: float) -> float:
     """Straight down from 1 to 0."""
-    return max(1.0 - used, 0.0)
+    return 1.0 - used if used < 1.0 else 0.0
 
 
 def cosine(used: float) -> float:

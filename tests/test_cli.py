@@ -151,16 +151,34 @@ def test_help_shows_defaults_and_an_example(command):
     assert "default:" in text
     assert f"example:  autollm {command}" in text
     options = {
-        "train": "data seconds steps batch context dim lr seed samples temperature prefix save quiet json"
+        "train": "data seconds steps batch context dim optimiser lr schedule clip seed samples temperature "
+        "prefix save quiet json"
     }
     for option in options.get(command, "prefix temperature seed top-k json").split():
         assert f"--{option}" in text
 
 
+def test_optimiser_schedule_and_clipping_can_be_chosen(capsys):
+    def facts(*options):
+        assert train.main([*QUICK, "--quiet", "--json", *options]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    settings = facts("--optimiser", "adamw", "--schedule", "warm-up", "--clip", "1.5")
+    config = settings["config"]
+    assert (config["optimiser"], config["schedule"], config["clip"]) == ("adamw", "warm-up", 1.5)
+    assert config["lr"] == 0.01, "the bag's own rate is for SGD"
+    assert settings["final_loss"] < 3.2
+    plain = facts()
+    config = plain["config"]
+    assert (config["optimiser"], config["schedule"], config["clip"]) == ("sgd", "linear", None)
+    assert facts("--schedule", "linear", "--optimiser", "sgd")["samples"] == plain["samples"]
+    assert facts("--schedule", "constant")["final_loss"] != plain["final_loss"]
+
+
 # --- what goes wrong -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", ["--seconds", "--lr", "--temperature"])
+@pytest.mark.parametrize("option", ["--seconds", "--lr", "--clip", "--temperature"])
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e999", "one", ""])
 def test_amounts_that_make_no_sense(capsys, option, value):
     line = refused_here(capsys, f"{option}={value}")
@@ -190,6 +208,8 @@ def test_sizes_beyond_memory(capsys, sizes):
 
 def test_options_that_do_not_exist_or_exclude_each_other():
     assert "--wings" in refused("train", "--wings", "2")
+    assert "'cat' (choose from" in refused("train", "--optimiser", "cat")
+    assert "'cat' (choose from" in refused("train", "--schedule", "cat")
     assert "'nan' is not a finite number" in refused("train", "--lr", "nan")
     assert "not allowed with" in refused("train", "--seconds", "1", "--steps", "5")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -42,6 +45,20 @@ def test_the_80_names():
     assert len(names.distinct) == 80
     assert names.repeated == 0
     assert Alphabet.of(names.distinct).characters == "abcdefghijklmnopqrstuvwxyz"
+
+
+def test_the_larger_list_is_what_its_description_says():
+    folder = Path(__file__).parent.parent / "data"
+    content, about = (folder / "names-32k.txt").read_bytes(), (folder / "README.md").read_text("utf-8")
+    assert hashlib.sha256(content).hexdigest() in about
+    assert b"\r" not in content and content.endswith(b"\n")
+    words = read_words("names-32k")
+    assert (len(words.distinct), words.repeated) == (32_000, 0)
+    assert f"| Letters | {sum(map(len, words.distinct)):,};" in about
+    assert f"The last one kept, `{words.distinct[-1]}`" in about
+    left_out = re.findall(r"`(\w+)`", about.partition("**Left out**")[2].partition("otherwise")[0])
+    assert len(left_out) == 26 and "26 placeholders" in about
+    assert not set(left_out) & set(words.distinct)
 
 
 def test_the_example_of_the_seed():

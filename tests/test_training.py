@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -10,7 +12,7 @@ from autollm import xent_from_logits
 from autollm.dataset import Alphabet, batches, make_examples, read_words
 from autollm.errors import DivergedError
 from autollm.models import Bag, Config, ReorderedBag, build, parameters
-from autollm.optim import SGD, flatten
+from autollm.optim import OPTIMISERS, RATES, SCHEDULES, SGD, flatten
 from autollm.train import Budget, mean_loss, train
 
 WORDS = read_words("names").distinct
@@ -158,3 +160,78 @@ def test_training_memory_does_not_grow_with_the_steps():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0] + 10_000
+
+
+# --- rates, optimisers, clipping ---------------------------------------------------------------------
+
+
+class Recorder(SGD):
+    """SGD that keeps the rates it was given."""
+
+    def __init__(self, params):
+        super().__init__(params)
+        self.rates = []
+
+    def step(self, rate):
+        self.rates.append(rate)
+        super().step(rate)
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("constant", [1.0, 1.0, 1.0, 1.0]),
+    ("linear", [1.0, 0.75, 0.5, 0.25]),
+    ("cosine", [1.0, 0.5 + 0.125**0.5, 0.5, 0.5 - 0.125**0.5]),
+    ("warm-up", [0.02, 0.75, 0.5, 0.25]),
+])  # fmt: skip
+def test_the_rate_follows_the_schedule(name, expected):
+    made = []
+
+    def optimiser(params):
+        made.append(Recorder(params))
+        return made[0]
+
+    model = build(Config(), ALPHABET.size)
+    train(model, EXAMPLES, budget=Budget(steps=4), lr=0.5, optimiser=optimiser, schedule=SCHEDULES[name])
+    np.testing.assert_allclose(made[0].rates, 0.5 * np.array(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_every_optimiser_learns(name):
+    model = build(Config(), ALPHABET.size)
+    train(model, EXAMPLES, budget=Budget(steps=400), lr=RATES[name], optimiser=OPTIMISERS[name])
+    assert mean_loss(model, EXAMPLES) < 2.6
+
+
+def test_a_gradient_is_cut_to_the_length_given():
+    """Of one step of SGD at the rate 1, the length is that of the gradient."""
+
+    def length(clip):
+        model = build(Config(), ALPHABET.size)
+        before = [param.v.copy() for param in parameters(model).values()]
+        train(model, EXAMPLES, budget=Budget(steps=1), lr=1.0, clip=clip)
+        moved = [param.v - old for param, old in zip(parameters(model).values(), before, strict=True)]
+        return float(np.sqrt(sum(np.sum(change**2) for change in moved)))
+
+    whole = length(None)
+    assert length(whole / 2) == pytest.approx(whole / 2, rel=1e-4)
+    assert length(2 * whole) == whole
+
+
+def test_watching_takes_no_training_time_and_changes_nothing(monkeypatch):
+    def result(watch):
+        model = build(Config(), ALPHABET.size)
+        train(model, EXAMPLES, budget=Budget(steps=300), watch=watch)
+        return model.E.v.tobytes()
+
+    assert result(None) == result(lambda *progress: None)
+
+    now = itertools.count()  # a clock of which every reading takes a second ...
+
+    def slow(*progress):
+        nonlocal now
+        now = itertools.count(next(now) + 1000)  # ... and a watcher that takes its time
+
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(now)))
+    run = train(build(Config(), ALPHABET.size), EXAMPLES, budget=Budget(seconds=200), watch=slow)
+    assert run.steps > 180
+    assert run.seconds < 220

@@ -22,7 +22,6 @@ from autollm.models.gru import GRU
 from autollm.models.mlp import MLP
 from autollm.models.rnn import RNN
 from autollm.node import Node, Param
-from autollm.optim import SGD, Adam, Optimiser
 from autollm.primitives import Ids
 
 __all__ = [
@@ -77,48 +76,50 @@ class Kind:
 
     make: Callable[[Any, int, np.random.Generator], Model]  # of a Config whose sizes are checked
     sizes: dict[str, int]
-    optimiser: type[Optimiser]
+    optimiser: str  # of optim.OPTIMISERS
     lr: float | None  # None: it depends on the sizes
     batch: int
+    schedule: str = "linear"  # of optim.SCHEDULES
+    clip: float | None = None  # None: gradients are left as they are
 
 
 MODELS = {
     "bag": Kind(
-        lambda c, V, rng: Bag(V, c.dim, rng), {"context": 3, "dim": 32}, optimiser=SGD, lr=None, batch=64
+        lambda c, V, rng: Bag(V, c.dim, rng), {"context": 3, "dim": 32}, optimiser="sgd", lr=None, batch=64
     ),
-    "bigram": Kind(lambda c, V, rng: Bigram(V), {"context": 1}, optimiser=Adam, lr=0.1, batch=256),
+    "bigram": Kind(lambda c, V, rng: Bigram(V), {"context": 1}, optimiser="adam", lr=0.1, batch=256),
     "mlp": Kind(
         lambda c, V, rng: MLP(V, c.context, c.dim, c.hidden, rng),
         {"context": 8, "dim": 16, "hidden": 128},
-        optimiser=Adam,
+        optimiser="adam",
         lr=0.005,
         batch=128,
     ),
     "rnn": Kind(
         lambda c, V, rng: RNN(V, c.dim, c.hidden, rng),
         {"context": 16, "dim": 16, "hidden": 64},
-        optimiser=Adam,
+        optimiser="adam",
         lr=0.01,
         batch=64,
     ),
     "gru": Kind(
         lambda c, V, rng: GRU(V, c.dim, c.hidden, rng),
         {"context": 16, "dim": 16, "hidden": 64},
-        optimiser=Adam,
+        optimiser="adam",
         lr=0.01,
         batch=64,
     ),
     "gpt": Kind(
         lambda c, V, rng: GPT(V, c.context, c.dim, c.heads, c.layers, rng),
         {"context": 16, "dim": 32, "heads": 4, "layers": 1},
-        optimiser=Adam,
+        optimiser="adam",
         lr=0.01,
         batch=16,
     ),
     "gpt2": Kind(
         lambda c, V, rng: GPT2(V, c.context, c.dim, c.heads, c.layers, rng),
         {"context": 16, "dim": 32, "heads": 4, "layers": 1},
-        optimiser=Adam,
+        optimiser="adam",
         lr=0.01,
         batch=16,
     ),

@@ -1,0 +1,215 @@
+"""The command `autollm train`: its options, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from autollm import checkpoint, cli
+from autollm.dataset import read_words
+from autollm.experiment import (
+    FEW_WORDS,
+    Corpus,
+    Learned,
+    Plan,
+    Samples,
+    dream_words,
+    learn,
+    make_plan,
+    warm_up,
+)
+from autollm.files import check_target
+from autollm.kernels.jit import report
+from autollm.memory import check_memory
+from autollm.models import MAX_SIZE, MODELS, configure
+from autollm.optim import OPTIMISERS, RATES, SCHEDULES
+from autollm.sample import add_options
+from autollm.train import Budget
+
+SIZES = ("context", "dim", "hidden", "heads", "layers")
+SETTINGS = ("batch", "optimiser", "lr", "schedule", "clip")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = cli.Parser(
+        prog="autollm train",
+        description="Learn from a list of words for one second, then dream up new ones.",
+        epilog="example:  autollm train --data pets.txt --seconds 2 --samples 10 --save pets.safetensors",
+    )
+    option = parser.add_argument
+    default = " (default: %(default)s)"
+    cli.add_data(parser, "names")
+    cli.add_budget(parser)
+    option("--model", choices=MODELS, default="bag", help=", ".join(MODELS) + default)
+    size = cli.whole(1, MAX_SIZE)
+    option("--context", type=size, metavar="K", help="letters to look back" + _defaults("context"))
+    option("--dim", type=size, metavar="D", help="numbers in a letter's code" + _defaults("dim"))
+    option(
+        "--hidden", type=size, metavar="H", help="numbers in the hidden layer or memory" + _defaults("hidden")
+    )
+    option("--heads", type=size, metavar="N", help="heads of attention" + _defaults("heads"))
+    option("--layers", type=size, metavar="N", help="layers" + _defaults("layers"))
+    option(
+        "--batch",
+        type=cli.whole(1, 10**9),
+        metavar="B",
+        help="examples in a step; whole words for rnn, gru, gpt, gpt2" + _suits("batch"),
+    )
+    option(
+        "--optimiser",
+        choices=OPTIMISERS,
+        help=f"{', '.join(OPTIMISERS)}" + _suits("optimiser"),
+    )
+    option(
+        "--lr",
+        type=cli.positive_float,
+        metavar="RATE",
+        help="learning rate at its highest (default: the bag 1.5 / context, less for batches below 16; "
+        f"{', '.join(f'{name} {kind.lr:g}' for name, kind in MODELS.items() if kind.lr)}; with an optimiser "
+        f"that is not the model's own {', '.join(f'{name} {rate:g}' for name, rate in RATES.items())})",
+    )
+    option(
+        "--schedule",
+        choices=SCHEDULES,
+        help="how the learning rate goes on: as it is, down to 0 in a line or a wave, or up first and down"
+        + _suits("schedule"),
+    )
+    option(
+        "--clip",
+        type=cli.positive_float,
+        metavar="NORM",
+        help="the longest that a gradient may be; a longer one is cut" + _suits("clip"),
+    )
+    option(
+        "--held-out",
+        type=cli.whole(0, 10**9),
+        metavar="N",
+        help="words to keep back and judge the model by (default: 1 in 10, but 1000 at most, and none of "
+        f"fewer than {FEW_WORDS} words)",
+    )
+    option(
+        "--seed",
+        type=cli.whole(0, 2**63),
+        default=0,
+        help="the same seed and --steps give the same words" + default,
+    )
+    option("--samples", type=cli.whole(0, 10**6), default=20, metavar="N", help="words to dream" + default)
+    add_options(parser)
+    option("--save", metavar="FILE", help="save the model, as safetensors")
+    option("--quiet", action="store_true", help="nothing on standard error but errors")
+    option("--json", action="store_true", help="print one JSON object instead of text")
+    return parser
+
+
+def _defaults(size: str) -> str:
+    """The models that have this size, and their defaults."""
+    having = (f"{name} {kind.sizes[size]}" for name, kind in MODELS.items() if size in kind.sizes)
+    return f" (default: {', '.join(having)})"
+
+
+def _suits(setting: str) -> str:
+    """The models' defaults for a setting that all of them have."""
+    models: dict[Any, list[str]] = {}
+    for name, kind in MODELS.items():
+        models.setdefault(getattr(kind, setting), []).append(name)
+    if len(models) == 1:
+        return f" (default: {next(iter(models)) or 'none'})"
+    told = (f"{value or 'none'} for {', '.join(names)}" for value, names in models.items())
+    return f" (default: {'; '.join(told)})"
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = build_parser().parse_args(argv)
+    talk = cli.Talker(options.quiet)
+    if options.save:
+        check_target(options.save)
+    words = read_words(options.data)
+    corpus = Corpus.of(words, options.held_out, options.seed)
+    corpus.alphabet.encode(options.prefix)  # an unknown letter is an error now, not after the training
+    plan = plan_of(options)
+    check_memory(plan, corpus, options.samples)
+    talk(
+        f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out, "
+        f"{len(corpus.held_out):,} held out"
+    )
+
+    warm_up(plan)
+    startup = cli.seconds_since_start()
+    how = "compiled, first run only" if report.compiled else "loaded"
+    talk(f"{report.compiled or report.loaded} kernels {how}: {report.seconds:.2f} s")
+    talk(f"ready {startup:.2f} s after the start")
+
+    learned = learn(plan, corpus, talk.progress if talk.watched else None)
+    talk.end_progress()
+    samples = dream_words(
+        learned, plan, corpus, options.samples, temperature=options.temperature, prefix=options.prefix
+    )
+    run = learned.run
+    if options.json:
+        facts = {
+            "elapsed_seconds": run.seconds,
+            "steps": run.steps,
+            "steps_per_second": run.steps / run.seconds,
+            "final_loss": learned.final_loss,
+            "held_out_loss": learned.held_out_loss,
+            "samples": samples.words,
+            "new_samples": len(samples.new),
+            "samples_in_training": samples.in_training,
+            "samples_in_held_out": samples.in_held_out,
+            "parameters": learned.parameters,
+            "startup_seconds": startup,
+            "compile_seconds": report.seconds,
+            "compiled_kernels": report.compiled,
+            "interrupted": run.interrupted,
+            "words": len(words.distinct),
+            "held_out_words": len(corpus.held_out),
+            "repeated_words": words.repeated,
+            "examples": learned.examples,
+            "alphabet": corpus.alphabet.characters,
+            "config": vars(options) | settled(plan),
+        }
+        print(json.dumps(facts, ensure_ascii=False))
+    else:
+        print(_results(learned, samples))
+    sys.stdout.flush()  # what was learned is out before anything else can fail
+
+    if options.save:
+        checkpoint.save(options.save, learned.model, plan.config, corpus.alphabet)
+        talk(f"saved to {options.save}")
+    talk(f"{run.steps / run.seconds:,.0f} steps per second")
+    if samples.words:
+        new, count = len(samples.new), len(samples.words)
+        talk(f"{new} of {count} samples are new ({new / count:.0%})")
+    return cli.INTERRUPTED if run.interrupted else 0
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """The plan that the options make, with the model's own choice of what they leave open."""
+    config = configure(options.model, **{name: getattr(options, name) for name in SIZES})
+    budget = Budget(options.seconds, options.steps)
+    return make_plan(config, budget, options.seed, **{name: getattr(options, name) for name in SETTINGS})
+
+
+def settled(plan: Plan) -> dict[str, Any]:
+    """What the options left open, as the plan has it."""
+    sizes = {name: getattr(plan.config, name) for name in SIZES}
+    return sizes | {name: getattr(plan, name) for name in SETTINGS}
+
+
+def _results(learned: Learned, samples: Samples) -> str:
+    """What is printed for a person: time, steps, loss, numbered samples."""
+    lines = [
+        f"Elapsed: {learned.run.seconds:.3f} seconds",
+        f"Steps: {learned.run.steps}",
+        f"Final loss: {learned.final_loss:.4f}",
+    ]
+    if learned.held_out_loss is not None:
+        lines.append(f"Held-out loss: {learned.held_out_loss:.4f}")
+    lines.append("Samples:")
+    remarks = dict.fromkeys(samples.in_training, "  (in the list)")
+    remarks |= dict.fromkeys(samples.in_held_out, "  (held out)")
+    for number, word in enumerate(samples.words, 1):
+        lines.append(f"{number:2} : {word}{remarks.get(word, '')}")
+    return "\n".join(lines)
