@@ -84,15 +84,17 @@ def train(
             for contexts, targets in next(blocks):
                 loss = surprise(model(contexts), targets)
                 loss.back(1.0)
+                value = loss.v
+                del loss  # and all that led to it: the next step may write to the same memory
                 update(lr * schedule(used))
                 step += 1
                 used = (clock() - began) / amount
                 if used >= 1.0:
                     break
-            check_loss(loss.v, step, lr)
+            check_loss(value, step, lr)
             if watch:
                 stopped = time.perf_counter()
-                watch(step, stopped - start, loss.v, used)
+                watch(step, stopped - start, value, used)
                 pause = time.perf_counter() - stopped
                 start += pause
                 if budget.steps is None:
