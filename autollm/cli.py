@@ -146,20 +146,3 @@ def discard_stdout() -> None:
     """Give what is still buffered somewhere to go, or the interpreter complains at its end."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def main() -> int:
-    """The installed command: `autollm train ...`, `autollm sample ...`, `autollm ladder ...`."""
-    from autollm import ladder, sample, train
-
-    commands = {"train": train.main, "sample": sample.main, "ladder": ladder.main}
-    parser = Parser(prog="autollm", description="A language model that learns to invent words in a second.")
-    parser.add_argument(
-        "command", choices=commands, help="train a model, sample from a saved one, or compare all models"
-    )
-
-    def command() -> int:
-        options = parser.parse_args(sys.argv[1:2])
-        return commands[options.command](sys.argv[2:])
-
-    return run(command)
