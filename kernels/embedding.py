@@ -89,8 +89,8 @@ def sum_over_k_backward(g, dx):
 
 # --- a bag of rows ---------------------------------------------------------------------------------
 # What slows these kernels down is not arithmetic. A vector that lies across two cache lines takes twice as
-# long to read; adding to a row that was just written has to wait for it; and a loop whose length nobody can
-# predict costs as much as a dozen vectors. But a context begins with padding, often most of it: a run of
+# long to read; adding to a row that was just written has to wait for it, the longer if only some lanes were;
+# and a loop whose length nobody can predict costs as much as a dozen vectors. But a context begins with padding, often most of it: a run of
 # equal ids. So for long contexts, and where it pays, rows begin at cache lines, a run is added at one
 # stroke, and examples with runs of one length come one after the other.
 
@@ -113,11 +113,15 @@ def padded(table):
 @helper
 def by_run(ids):
     """The examples in the order of the runs that their ids begin with (counting up to LANES): order (B,),
-    and ends, where the examples with a run of 0, 1, 2, ... end in that order.
+    and ends, where the examples with a run of 0, 1, 2, ... end in that order. Short contexts stay as they
+    are, with runs of 1.
     """
     B, K = ids.shape
-    runs, order = np.empty(B, np.int32), np.empty(B, np.int32)
+    runs, order = np.empty(B, np.int32), np.arange(B)
     ends = np.zeros(min(K, LANES) + 2, np.int64)
+    if K < LONG_BACKWARD:
+        ends[1:] = B
+        return order, ends[:-1]
     for b in range(B):
         runs[b] = run_length(ids, b * K, K)
         ends[runs[b] + 1] += 1
@@ -224,7 +228,7 @@ def embedding_bag_backward(ids, g, dtable):
             V, D, B, K, g.shape[0], g.shape[1],
         )  # fmt: skip
     check_ids(ids.reshape(B * K), V)
-    if K < LONG_BACKWARD or 8 * V >= B * K:
+    if 2 * V >= B * K or (K < LONG_BACKWARD and D % LANES == 0):
         scatter_rows(ids, g, dtable)
         return
     copy, start, pitch = padded(dtable)
