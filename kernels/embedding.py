@@ -90,9 +90,9 @@ def sum_over_k_backward(g, dx):
 # --- a bag of rows ---------------------------------------------------------------------------------
 # What slows these kernels down is not arithmetic. A vector that lies across two cache lines takes twice as
 # long to read; adding to a row that was just written has to wait for it, the longer if only some lanes were;
-# and a loop whose length nobody can predict costs as much as a dozen vectors. But a context begins with padding, often most of it: a run of
-# equal ids. So for long contexts, and where it pays, rows begin at cache lines, a run is added at one
-# stroke, and examples with runs of one length come one after the other.
+# and a loop whose length nobody can predict costs as much as a dozen vectors. But a context begins with
+# padding, often most of it: a run of equal ids. So where it pays, rows begin at cache lines, in long contexts
+# a run is added at one stroke, and examples with runs of one length come one after the other.
 
 LONG_FORWARD, LONG_BACKWARD = 9, 5  # the shortest contexts that are long in this sense
 
