@@ -5,12 +5,12 @@ import numpy as np
 from autollm.kernels.jit import ShapeError, kernel
 
 
-@kernel("(f4[:, ::1], f8[::1], f8, i8, i4[::1])")
-def choose(logits, uniforms, temperature, top_k, chosen):
+@kernel("(f4[:, ::1], f8[::1], f8, i4[::1])")
+def choose(logits, uniforms, temperature, chosen):
     """chosen[b] ~ softmax(logits[b] / temperature): logits (B, V), uniforms (B,) in [0, 1), chosen (B,).
 
-    With 0 < top_k < V only the k likeliest (and their equals) can be chosen. The choice is where the
-    running sum of the weights passes uniforms[b] times their total.
+    The choice is where the running sum of the weights passes uniforms[b] times their total. Raises
+    ValueError for a row whose highest number is NaN or infinite.
     """
     B, V = logits.shape
     if uniforms.shape[0] != B or chosen.shape[0] != B:
@@ -20,12 +20,15 @@ def choose(logits, uniforms, temperature, top_k, chosen):
         )  # fmt: skip
     weights = np.empty(V)
     for b in range(B):
-        top = np.float64(logits[b].max())
-        floor = np.sort(logits[b])[V - top_k] if 0 < top_k < V else np.float32(-np.inf)
+        top = -np.inf
+        for v in range(V):
+            top = max(top, np.float64(logits[b, v]))
         total = 0.0
         for v in range(V):
-            weights[v] = np.exp((logits[b, v] - top) / temperature) if logits[b, v] >= floor else 0.0
+            weights[v] = np.exp((logits[b, v] - top) / temperature)
             total += weights[v]
+        if not total > 0.0:
+            raise ValueError("choose: no letter has a chance; the scores are NaN or infinite")
         remaining = uniforms[b] * total
         for v in range(V):
             if weights[v] > 0.0:

@@ -9,7 +9,7 @@ from autollm.dataset import END, Alphabet
 from autollm.errors import InputError
 from autollm.kernels.sampling import choose
 from autollm.node import Node
-from autollm.sample import dream
+from autollm.sample import AT_ONCE, dream, keep_likeliest
 
 ALPHABET = Alphabet("abc")
 RNG = np.random.default_rng
@@ -23,7 +23,8 @@ def always(logits):
 def chosen_shares(logits, temperature=1.0, top_k=0, count=20_000):
     rows = np.tile(np.array(logits, np.float32), (count, 1))
     chosen = np.empty(count, np.int32)
-    choose(rows, RNG(0).random(count), temperature, top_k, chosen)
+    keep_likeliest(rows, top_k)
+    choose(rows, RNG(0).random(count), temperature, chosen)
     return np.bincount(chosen, minlength=len(logits)) / count
 
 
@@ -56,7 +57,7 @@ def test_extreme_temperatures(temperature):
 
 def test_the_largest_random_number_chooses_something_likely():
     chosen = np.empty(1, np.int32)
-    choose(np.array([[0, 0, -np.inf]], np.float32), np.array([1 - 2**-53]), 1.0, 0, chosen)
+    choose(np.array([[0, 0, -np.inf]], np.float32), np.array([1 - 2**-53]), 1.0, chosen)
     assert chosen[0] == 1
 
 
@@ -96,3 +97,25 @@ def test_a_model_sees_the_letters_before(context):
 
 def test_no_words():
     assert dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 0, RNG(0)) == []
+
+
+def test_very_many_words():
+    words = dream(always([0.0, 0, 0, 0]), ALPHABET, 2, AT_ONCE + 3, RNG(0), max_letters=4, prefix="c")
+    assert len(words) == AT_ONCE + 3
+    assert all(word.startswith("c") for word in words) and len(set(words)) > 20
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
+def test_a_temperature_that_is_none(temperature):
+    with pytest.raises(InputError, match="temperature must be a finite number above 0"):
+        dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 1, RNG(0), temperature=temperature)
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_scores_that_are_no_numbers(score):
+    """A letter chosen by them would be whatever the memory held."""
+    scores = [0.0, 0.0, score, 0.0]
+    with pytest.raises(InputError, match="scores are NaN or infinite"):
+        dream(always(scores), ALPHABET, 2, 1, RNG(0))
+    with pytest.raises(ValueError, match="no letter has a chance"):
+        choose(np.array([scores], np.float32), np.zeros(1), 1.0, np.empty(1, np.int32))
