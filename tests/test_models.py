@@ -102,7 +102,7 @@ def test_the_command_line(name, capsys, tmp_path):
         facts = json.loads(capsys.readouterr().out)
         results.append((facts["final_loss"], facts["samples"], (tmp_path / "model").read_bytes()))
     assert results[0] == results[1], "the same seed and steps give the same bytes"
-    assert 1.0 < results[0][0] < 3.4
+    assert 0.5 < results[0][0] < 3.4
     from autollm import sample
 
     assert sample.main([path, "-n", "5", "--prefix", "em"]) == 0
