@@ -87,9 +87,11 @@ def test_later_letters_have_no_influence(name):
 
 @each_model
 def test_dreaming(name):
-    words = dream(build(small(name), V), Alphabet("abcd"), small(name).context, 7, np.random.default_rng(0))
-    assert len(words) == 7
-    assert all(words)
+    for count in (0, 1, 7):
+        rng = np.random.default_rng(0)
+        words = dream(build(small(name), V), Alphabet("abcd"), small(name).context, count, rng)
+        assert len(words) == count
+        assert all(words)
 
 
 @each_model
