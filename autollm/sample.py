@@ -86,7 +86,7 @@ def _scores(model: Model, tokens: Ids, context: int) -> Array:
         return scores
     read = min(length - context + 1, context)  # a word begins with one END
     logits = model(np.ascontiguousarray(tokens[:, -read:])).v
-    return np.ascontiguousarray(logits.reshape(B, read, -1)[:, -1])
+    return np.ascontiguousarray(logits.reshape(B, read, logits.shape[1])[:, -1])
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

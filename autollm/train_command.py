@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--batch",
         type=cli.whole(1, 10**9),
         metavar="B",
-        help="examples in a step; whole words for rnn, gru, gpt, gpt2" + _suits("batch"),
+        help="examples in a step: places in words, or whole words" + _suits("batch"),
     )
     option(
         "--optimiser",

@@ -16,7 +16,13 @@ from benchmarks.workloads import ALPHABET, GOLDEN_STEPS, WORDS, WORKLOADS
 def fingerprint() -> dict[str, str]:
     """Digests of each, and one of them all."""
     configuration = {
-        name: [workload.batch, asdict(workload.config), workload.rate, workload.make.__name__]
+        name: [
+            workload.batch,
+            asdict(workload.config),
+            workload.rate,
+            workload.make.__name__,
+            workload.optimiser,
+        ]
         for name, workload in WORKLOADS.items()
     }
     parts = {

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from autollm.dataset import Alphabet, Examples, batches, make_examples, read_words
-from autollm.models import Config, Model, ReorderedBag, build, parameters
-from autollm.train import Budget, mean_loss, train
+from autollm.dataset import Alphabet, Examples, batches, read_words
+from autollm.models import Config, Model, ReorderedBag, build, configure, parameters
+from autollm.optim import OPTIMISERS
+from autollm.train import Budget, examples_for, mean_loss, train
 
 GOLDEN_STEPS = 20
 GOLDEN_TOLERANCE = 1e-3  # relative; machines differ in how they round, so not to the last bit
@@ -27,14 +28,17 @@ def reordered(config: Any, vocabulary: int) -> Model:
 
 @dataclass(frozen=True)
 class Workload:
-    """A model, its sizes, a learning rate, and the mean loss that the golden steps must end with."""
+    """A model, its sizes, how it learns, and the mean loss that the golden steps must end with."""
 
     batch: int
     config: Config
     rate: float
     golden: float
     make: Callable[[Config, int], Model] = build
+    optimiser: str = "sgd"
 
+
+MICROGPT = configure("gpt", context=16, dim=16, heads=4, layers=1)  # 4,192 parameters
 
 # Named by batch B x context K x embedding D. For another model, add a row here: `step[...]` measures it.
 WORKLOADS = {
@@ -44,6 +48,12 @@ WORKLOADS = {
     "64x3x32-reordered": Workload(64, Config(context=3, dim=32), 1.0, 2.991647, reordered),
     "256x8x64-reordered": Workload(256, Config(context=8, dim=64), 0.3, 2.822099, reordered),
     "1024x16x128-reordered": Workload(1024, Config(context=16, dim=128), 0.1, 2.891073, reordered),
+    "mlp-256x8x32": Workload(256, configure("mlp"), 0.01, 2.230724, optimiser="adam"),
+    "rnn-32x16x16": Workload(32, configure("rnn"), 0.01, 2.587741, optimiser="adam"),
+    "gru-64x16x16": Workload(64, configure("gru"), 0.01, 2.673064, optimiser="adam"),
+    "gpt-1x16x16": Workload(1, MICROGPT, 0.01, 2.958073, optimiser="adam"),
+    "gpt-16x16x16": Workload(16, MICROGPT, 0.01, 2.495184, optimiser="adam"),
+    "gpt-16x16x32": Workload(16, configure("gpt"), 0.01, 2.219391, optimiser="adam"),
 }
 # The bag in its plain order, of which more is measured than the step.
 SIZES = [name for name, one in WORKLOADS.items() if one.make is build and one.config.model == "bag"]
@@ -51,8 +61,9 @@ SIZES = [name for name, one in WORKLOADS.items() if one.make is build and one.co
 
 @cache
 def examples_of(workload: Workload) -> Examples:
-    """The examples of the 80 names with this workload's context."""
-    return make_examples(WORDS, ALPHABET, workload.config.context)
+    """The examples of the 80 names as this workload's model reads them."""
+    model = workload.make(workload.config, ALPHABET.size)
+    return examples_for(model, WORDS, ALPHABET, workload.config.context)
 
 
 def block_of(workload: Workload) -> int:
@@ -75,7 +86,14 @@ def fresh_model(workload: Workload) -> Model:
 
 def run_steps(steps: int, model: Model, workload: Workload) -> None:
     """Train by so many steps."""
-    train(model, examples_of(workload), budget=Budget(steps=steps), batch=workload.batch, lr=workload.rate)
+    train(
+        model,
+        examples_of(workload),
+        budget=Budget(steps=steps),
+        batch=workload.batch,
+        lr=workload.rate,
+        optimiser=OPTIMISERS[workload.optimiser],
+    )
 
 
 @cache

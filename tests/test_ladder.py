@@ -102,7 +102,7 @@ def test_a_model_that_diverges_has_a_row_too(capsys, data, monkeypatch):
     monkeypatch.setitem(MODELS, "mlp", replace(MODELS["mlp"], lr=1e9))
     arguments = ("--data", data, "--models", "bigram,mlp,bag")
     lines = climb(capsys, *arguments, status=1).splitlines()
-    assert re.fullmatch(r"mlp +(- +){6}the loss is \S+ after 30 steps; try a --lr below 1e\+09", lines[2])
+    assert re.fullmatch(r"mlp +(- +){6}the loss is \S+ after \d+ steps; try a --lr below 1e\+09", lines[2])
     assert lines[1].startswith("bigram") and lines[3].startswith("bag")
     facts = json.loads(climb(capsys, *arguments, "--json", status=1))
     assert facts["models"][1].keys() == {"model", "error"}
@@ -132,7 +132,7 @@ def test_ctrl_c_prints_what_was_learned_so_far(capsys, data, monkeypatch):
 
 def test_models_that_do_not_exist(capsys):
     line = refused(capsys, "--models", "bag,cat")
-    assert "there is no model 'cat'; there are bag, bigram, mlp, rnn, gru, gpt, gpt2" in line
+    assert f"there is no model 'cat'; there are {', '.join(MODELS)}" in line
 
 
 KERNELS_IN_USE = """

@@ -112,9 +112,11 @@ def test_later_letters_have_no_influence(name):
 
 @each_model
 def test_dreaming(name):
-    words = dream(build(small(name), V), Alphabet("abcd"), small(name).context, 7, np.random.default_rng(0))
-    assert len(words) == 7
-    assert all(words)
+    for count in (0, 1, 7):
+        rng = np.random.default_rng(0)
+        words = dream(build(small(name), V), Alphabet("abcd"), small(name).context, count, rng)
+        assert len(words) == count
+        assert all(words)
 
 
 @each_model
@@ -127,7 +129,7 @@ def test_the_command_line(name, capsys, tmp_path):
         facts = json.loads(capsys.readouterr().out)
         results.append((facts["final_loss"], facts["samples"], (tmp_path / "model").read_bytes()))
     assert results[0] == results[1], "the same seed and steps give the same bytes"
-    assert 1.0 < results[0][0] < 3.4
+    assert 0.5 < results[0][0] < 3.4
     from autollm import sample
 
     assert sample.main([path, "-n", "5", "--prefix", "em"]) == 0

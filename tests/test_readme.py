@@ -65,7 +65,7 @@ def test_ci_runs_the_readmes_commands():
     assert ".venv/bin/pytest\n" in README and "\npytest\n" in script
 
 
-def test_the_example_of_contributing_works(tmp_path):
+def test_the_primitive_of_contributing_works(tmp_path):
     """Follow CONTRIBUTING in a copy of the sources, and run the tests it promises for `sine`."""
     for folder in ("autollm", "kernels", "data", "tests"):
         ignore = shutil.ignore_patterns("__pycache__")
@@ -75,7 +75,7 @@ def test_the_example_of_contributing_works(tmp_path):
     shutil.move(tmp_path / "autollm", package)
     shutil.move(tmp_path / "kernels", package / "kernels")
     shutil.move(tmp_path / "data", package / "data")
-    kernel_file, function, row = blocks("python", CONTRIBUTING)
+    kernel_file, function, row = blocks("python", CONTRIBUTING)[:3]
     (package / "kernels" / "sine.py").write_text(kernel_file)
     with (package / "pointwise.py").open("a") as file:
         file.write("\n\n" + function)
@@ -96,3 +96,17 @@ def test_the_example_of_contributing_works(tmp_path):
     with_row = run_tests()
     assert with_row.returncode == 0, with_row.stdout
     assert int(re.search(r"(\d+) passed", with_row.stdout)[1]) >= 10
+
+
+def test_the_model_of_contributing_works(tmp_path):
+    """Run the tests that CONTRIBUTING promises for `votes`, entered in MODELS by a plugin."""
+    model_file, entry = blocks("python", CONTRIBUTING)[3:]
+    plugin = f"{model_file}\n\nfrom autollm.models import MODELS, Kind\n\nMODELS |= {{\n{entry}}}\n"
+    (tmp_path / "votes.py").write_text(plugin)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "votes", "-k", "votes"]
+    done = subprocess.run(
+        [*command, "tests/test_models.py"],
+        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 5
