@@ -18,12 +18,13 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32]
 
 CACHE_LINE = 64  # bytes; 128 in some machines, where to begin at every other line is as good
-MOST_ALIKE = 64  # arrays of one shape
-MOST_BYTES = 2**28  # all arrays together
-
+MOST_LOOKS = 16  # at arrays that somebody holds, before a new one is made
+MOST_ALIKE = 4096  # arrays of one shape that are kept
+MOST_BYTES = 2**28  # of all that are kept
 
 # For every shape a ring of arrays, the one lent longest ago first.
 RINGS: defaultdict[tuple[int, ...], deque[Array]] = defaultdict(deque)
+kept_bytes = 0
 
 
 def empty(shape: tuple[int, ...]) -> Array:
@@ -44,22 +45,25 @@ def empty(shape: tuple[int, ...]) -> Array:
 
 
 def another(shape: tuple[int, ...]) -> Array:
-    """The next array in the ring that is free, or else a new one.
+    """One of the next arrays in the ring if it is free, or else a new one.
 
     When too many are kept, some no longer are: these live as long as somebody holds them.
     """
+    global kept_bytes
     ring = RINGS[shape]
     with suppress(IndexError):  # another thread may just have taken the last one
-        for _ in range(len(ring)):
+        for _ in range(min(len(ring), MOST_LOOKS)):
             array = ring.popleft()
             ring.append(array)
             if getrefcount(array) == FREE:
                 return array
-    if len(ring) >= MOST_ALIKE:
-        ring.popleft()
-    if sum(array.nbytes for ring in RINGS.values() for array in ring) > MOST_BYTES:
-        RINGS.clear()
+        if len(ring) >= MOST_ALIKE:
+            kept_bytes -= ring.popleft().nbytes
     array = aligned(shape)
+    kept_bytes += array.nbytes
+    if kept_bytes > MOST_BYTES:
+        RINGS.clear()
+        kept_bytes = array.nbytes
     RINGS[shape].append(array)
     return array
 

@@ -15,6 +15,7 @@ from autollm.buffers import empty
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
     monkeypatch.setattr(buffers, "RINGS", defaultdict(deque))
+    monkeypatch.setattr(buffers, "kept_bytes", 0)
 
 
 def address(array):
@@ -68,14 +69,24 @@ def test_what_is_kept_does_not_grow_with_use():
     assert len(buffers.RINGS[8,]) <= 5  # the one, a pair, and the pair before until it is replaced
 
 
-@pytest.mark.parametrize("limit", ["MOST_ALIKE", "MOST_BYTES"])
-def test_what_is_kept_has_a_limit(monkeypatch, limit):
-    monkeypatch.setattr(buffers, limit, {"MOST_ALIKE": 3, "MOST_BYTES": 1000}[limit])
+def test_many_arrays_at_once_are_kept():
+    """As many as a recurrent model needs for its steps through time."""
+    for _ in range(3):
+        held = [empty((2, 2)) for _ in range(300)]
+        assert len({address(array) for array in held}) == 300
+        del held
+    assert len(buffers.RINGS[2, 2]) == 300
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MOST_ALIKE", 3), ("MOST_BYTES", 1000)])
+def test_what_is_kept_has_a_limit(monkeypatch, limit, value):
+    monkeypatch.setattr(buffers, limit, value)
     held = [empty((10,)) for _ in range(100)]
     for number, array in enumerate(held):
         array.fill(number)
-    kept = sum(map(len, buffers.RINGS.values()))
-    assert kept <= {"MOST_ALIKE": 3, "MOST_BYTES": 1000 // 40 + 1}[limit]
+    kept = [array for ring in buffers.RINGS.values() for array in ring]
+    assert len(kept) <= {"MOST_ALIKE": 3, "MOST_BYTES": 1000 // 40}[limit]
+    assert buffers.kept_bytes == sum(array.nbytes for array in kept)
     assert all((array == number).all() for number, array in enumerate(held))
     assert empty((1000,)).shape == (1000,)
 
