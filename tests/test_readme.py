@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from autollm import ladder
+from autollm.models import MODELS, build, configure, parameters
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -44,6 +47,17 @@ def test_the_output_shown_has_the_shape_of_real_output():
         ]
 
     assert shape(shown.splitlines()) == shape(done.stdout.strip().splitlines())
+
+
+def test_the_ladder_shown_has_the_models_of_the_ladder():
+    """Its figures are a machine's; its columns, models and numbers of parameters are not."""
+    (shown,) = [block for block in blocks("text") if block.startswith("model ")]
+    header, *rows = (re.split(r"  +", line) for line in shown.strip().splitlines())
+    assert tuple(header) == ladder.HEADER
+    assert [row[0] for row in rows] == list(MODELS)
+    for row in rows:
+        model = build(configure(row[0]), 27)
+        assert row[1] == f"{sum(param.v.size for param in parameters(model).values()):,}", row[0]
 
 
 @pytest.mark.parametrize(("name", "file", "line"), re.findall(r"\[`(\w+)`\]\(([\w/.]+)#L(\d+)\)", README))
