@@ -4,7 +4,7 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.benchmark:
+    if getattr(config.option, "benchmark", False):
         return  # benchmarks do without hypothesis
     from hypothesis import settings
 
