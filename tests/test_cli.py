@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from autollm import cli, train
+from autollm import cli, sample, train
 
 QUICK = ("--steps", "100", "--samples", "3")
 posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, /dev/full, shells")
@@ -34,13 +34,20 @@ def refused(*arguments, **settings):
     return done.stderr
 
 
-def refused_here(capsys, *arguments):
-    """The same in this process, which is much faster: for many values of one option."""
-    assert cli.run(lambda: train.main(list(arguments))) == 2
+def refused_here(capsys, *arguments, command=train):
+    """The same in this process, which is much faster."""
+    assert cli.run(lambda: command.main(list(arguments))) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"autollm: error: .+\n", err), err
     return err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short training, and where its model is."""
+    path = tmp_path_factory.mktemp("trained") / "names.safetensors"
+    return autollm("train", *QUICK, "--save", str(path)), str(path)
 
 
 def without_time(text):
@@ -60,24 +67,24 @@ def test_the_output_has_the_seeds_shape():
         assert re.fullmatch(rf" *{number} : [a-z]+( +\(in the list\))?", line)
 
 
-def test_remarks_go_to_standard_error():
-    done = autollm("train", *QUICK)
+def test_remarks_go_to_standard_error(trained):
+    done, _ = trained
     assert re.search(r"kernels (loaded|compiled, first run only): [\d.]+ s", done.stderr)
     assert re.search(r"ready [\d.]+ s after the start", done.stderr)
     assert re.search(r"[\d,]+ steps per second", done.stderr)
     assert re.search(r"\d of 3 samples are new \(\d+%\)", done.stderr)
     assert "\r" not in done.stderr, "no live line when nobody watches"
-    assert autollm("train", *QUICK, "--quiet").stderr == ""
 
 
 def test_a_first_run_says_that_it_compiles(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     for expected in ("compiled, first run only", "loaded"):
-        assert expected in autollm("train", *QUICK, env=environment).stderr
+        assert expected in autollm("train", *QUICK, "--model", "bigram", env=environment).stderr
 
 
 def test_json_holds_everything():
-    done = autollm("train", *QUICK, "--json", "--seed", "4")
+    done = autollm("train", *QUICK, "--json", "--seed", "4", "--quiet")
+    assert done.stderr == "", "--quiet leaves nothing but the results"
     facts = json.loads(done.stdout)
     assert facts["steps"] == 100
     assert facts["steps_per_second"] == pytest.approx(100 / facts["elapsed_seconds"])
@@ -120,9 +127,9 @@ def test_output_in_a_terminal_that_knows_no_such_letters():
     assert "Traceback" not in done.stderr
 
 
-def test_save_then_sample(tmp_path):
-    path = str(tmp_path / "names.safetensors")
-    assert autollm("train", *QUICK, "--save", path).returncode == 0
+def test_save_then_sample(trained):
+    done, path = trained
+    assert done.returncode == 0, done.stderr
     done = autollm("sample", path, "-n", "1000", "--prefix", "ma", "--temperature", "0.7", "--top-k", "5")
     words = done.stdout.splitlines()
     assert len(words) == 1000
@@ -188,10 +195,10 @@ def test_sizes_beyond_memory(capsys, sizes):
     assert re.search(r"these sizes need about [\d,.]+ GB of memory, and this machine has [\d,.]+ GB", line)
 
 
-def test_options_that_do_not_exist_or_exclude_each_other():
+def test_options_that_do_not_exist_or_exclude_each_other(capsys):
     assert "--wings" in refused("train", "--wings", "2")
-    assert "'nan' is not a finite number" in refused("train", "--lr", "nan")
-    assert "not allowed with" in refused("train", "--seconds", "1", "--steps", "5")
+    assert "'nan' is not a finite number" in refused_here(capsys, "--lr", "nan")
+    assert "not allowed with" in refused_here(capsys, "--seconds", "1", "--steps", "5")
 
 
 @pytest.mark.parametrize(
@@ -210,30 +217,30 @@ def test_unusable_data(capsys, tmp_path, content, message):
     assert message in line and str(path) in line
 
 
-def test_missing_data_and_folders(tmp_path):
-    assert "No such file" in refused("train", "--data", str(tmp_path / "missing"))
-    assert "directory" in refused("train", "--data", str(tmp_path))
+def test_missing_data_and_folders(capsys, tmp_path):
+    assert "No such file" in refused_here(capsys, "--data", str(tmp_path / "missing"))
+    assert "directory" in refused_here(capsys, "--data", str(tmp_path))
 
 
-def test_a_prefix_with_an_unknown_letter(tmp_path):
-    assert "'7' in 'ma7' is not in the alphabet" in refused("train", "--prefix", "ma7")
-    path = str(tmp_path / "model")
-    autollm("train", *QUICK, "--save", path)
-    assert "'7' in 'ma7' is not in the alphabet" in refused("sample", path, "--prefix", "ma7")
+def test_a_prefix_with_an_unknown_letter(capsys, trained):
+    message = "'7' in 'ma7' is not in the alphabet"
+    assert message in refused_here(capsys, "--prefix", "ma7")
+    assert message in refused_here(capsys, trained[1], "--prefix", "ma7", command=sample)
 
 
-def test_models_that_cannot_be_read(tmp_path):
+def test_models_that_cannot_be_read(capsys, tmp_path):
     assert "cannot read the model" in refused("sample", str(tmp_path / "missing"))
     foreign = tmp_path / "foreign"
     foreign.write_bytes(b"emma\nolivia\n" * 20)
-    assert "not a safetensors file" in refused("sample", str(foreign))
+    assert "not a safetensors file" in refused_here(capsys, str(foreign), command=sample)
     assert foreign.read_bytes() == b"emma\nolivia\n" * 20
 
 
-def test_a_target_that_cannot_be_written_is_refused_before_training(tmp_path):
+def test_a_target_that_cannot_be_written_is_refused_before_training(capsys, tmp_path):
     start = time.monotonic()
-    assert "cannot save to" in refused("train", "--seconds", "60", "--save", str(tmp_path / "no" / "model"))
-    assert "not a regular file" in refused("train", "--seconds", "60", "--save", str(tmp_path))
+    missing = str(tmp_path / "no" / "model")
+    assert "cannot save to" in refused_here(capsys, "--seconds", "60", "--save", missing)
+    assert "not a regular file" in refused_here(capsys, "--seconds", "60", "--save", str(tmp_path))
     assert time.monotonic() - start < 60, "it did not train first"
 
 
@@ -291,14 +298,16 @@ def test_ctrl_c_ends_training_and_prints_what_was_learned():
 
 
 @posix
-def test_ctrl_c_before_training():
+def test_ctrl_c_before_training(tmp_path):
+    """While it waits for words from a pipe, which can be opened here once it has been opened there."""
+    os.mkfifo(tmp_path / "words")
     process = subprocess.Popen(
-        [sys.executable, "-m", "autollm.train", "--data", "-"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "autollm.train", "--data", str(tmp_path / "words")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(3)  # it is waiting for words
-    process.send_signal(signal.SIGINT)
-    _, remarks = process.communicate(timeout=60)
+    with open(tmp_path / "words", "wb"):
+        process.send_signal(signal.SIGINT)
+        _, remarks = process.communicate(timeout=60)
     assert process.returncode == 130
     assert remarks == "autollm: interrupted\n"
 

@@ -100,22 +100,14 @@ def run(package, **environment):
     return subprocess.run(command, cwd=package.parent, env=env, capture_output=True, text=True)
 
 
-def test_a_second_process_loads_what_the_first_compiled(package):
-    assert run(package).stdout == "2.0 1 0\n"
-    assert run(package).stdout == "2.0 0 1\n"
-
-
-def test_editing_a_helper_in_another_file_takes_effect(package):
-    run(package)
+def test_what_is_compiled_is_kept_until_it_is_made_from_something_else(package):
+    """Compiled by the first process, loaded by the next ones; every kind of code has its own cache."""
+    for settings in ({}, {"NUMBA_BOUNDSCHECK": "1"}):
+        assert run(package, **settings).stdout == "2.0 1 0\n"
+    for settings in ({}, {"NUMBA_BOUNDSCHECK": "1"}):
+        assert run(package, **settings).stdout == "2.0 0 1\n"
     (package / "help.py").write_text(HELP.format(factor=3))
-    assert run(package).stdout == "3.0 1 0\n"
-
-
-def test_a_bounds_checked_run_has_a_cache_of_its_own(package):
-    run(package)
-    assert run(package, NUMBA_BOUNDSCHECK="1").stdout == "2.0 1 0\n"
-    assert run(package).stdout == "2.0 0 1\n"
-    assert run(package, NUMBA_BOUNDSCHECK="1").stdout == "2.0 0 1\n"
+    assert run(package).stdout == "3.0 1 0\n", "a helper in another file was edited"
 
 
 def test_the_cache_can_be_put_elsewhere(package, tmp_path):
