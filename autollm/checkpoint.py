@@ -75,6 +75,7 @@ def load(path: str) -> tuple[Model, Config, Alphabet]:
     try:
         config = Config(**about["config"])
         alphabet = Alphabet(about["alphabet"])
+        _check_sizes(config, tensors)
         model = build(config, alphabet.size)
     except (KeyError, TypeError, ValueError, MemoryError) as error:
         raise InputError(f"{path}: its description is damaged ({error})") from None
@@ -94,6 +95,14 @@ def _description(path: str, text: str) -> dict[str, Any]:
             f"{path}: saved in format {about['format']} by a newer autollm; this one reads {FORMAT}"
         )
     return about
+
+
+def _check_sizes(config: Config, tensors: dict[str, np.ndarray]) -> None:
+    """Raise ValueError for a model that is larger than the file, before it is built and fills the memory."""
+    longest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+    for size, most in ((config.dim, longest), (config.hidden, longest), (config.layers, len(tensors))):
+        if size and size > most:
+            raise ValueError(f"a size of {size}, with {len(tensors)} arrays of at most {longest} rows")
 
 
 def _fill(path: str, model: Model, tensors: dict[str, np.ndarray]) -> None:

@@ -110,6 +110,9 @@ def seconds_since_start() -> float:
 
 def run(command: Callable[[], int]) -> int:
     """Run a command and return its exit status; expected errors become one line on standard error."""
+    for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, stream) is None:  # it was closed before the start
+            setattr(sys, stream, open(os.devnull, mode))  # noqa: SIM115  (open to the end)
     warnings.showwarning = lambda message, *_: print(f"autollm: warning: {message}", file=sys.stderr)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that does not know a letter
@@ -120,6 +123,10 @@ def run(command: Callable[[], int]) -> int:
         text = str(error) if not isinstance(error, MemoryError) else f"not enough memory: {error}"
         print(f"autollm: error: {text}", file=sys.stderr)
         return 1 if isinstance(error, DivergedError) else 2
+    except RecursionError:
+        warnings.simplefilter("ignore")  # of copies that had not all reported by then
+        print("autollm: error: the model is too deep for Python: choose fewer --layers", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("autollm: interrupted", file=sys.stderr)
         return INTERRUPTED

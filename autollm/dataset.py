@@ -14,6 +14,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
@@ -89,8 +90,9 @@ class Alphabet:
     characters: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.characters, str) or list(self.characters) != sorted(set(self.characters)):
-            raise InputError("an alphabet is a string of distinct characters in order")
+        characters = self.characters
+        if not isinstance(characters, str) or not characters or list(characters) != sorted(set(characters)):
+            raise InputError("an alphabet is a string of distinct characters in order, of one at least")
 
     @classmethod
     def of(cls, words: list[str]) -> Alphabet:
@@ -103,12 +105,15 @@ class Alphabet:
 
     def encode(self, word: str) -> list[int]:
         """The tokens of a word, without END. Raises InputError for a character not in the alphabet."""
-        token = {character: i for i, character in enumerate(self.characters, 1)}
         for character in word:
-            if character not in token:
+            if character not in self._token:
                 shown = self.characters if self.size <= 100 else self.characters[:99] + "…"
                 raise InputError(f"{character!r} in {word[:40]!r} is not in the alphabet: {shown}")
-        return [token[character] for character in word]
+        return [self._token[character] for character in word]
+
+    @cached_property
+    def _token(self) -> dict[str, int]:
+        return {character: i for i, character in enumerate(self.characters, 1)}
 
     def decode(self, tokens: list[int]) -> str:
         """The word that tokens (without END) spell."""
@@ -144,15 +149,18 @@ def make_examples(words: list[str], alphabet: Alphabet, context: int) -> Example
     """The examples of all words: for each word of L letters, L + 1 of them (the last says END).
 
     With the words laid out in a row, K times END before each and after the last, every example is a
-    window of K + 1 tokens.
+    window of K + 1 tokens. Raises InputError for a character not in the alphabet.
     """
     letters = np.array([len(word) for word in words])
     starts = np.concatenate([[0], np.cumsum(letters + context)[:-1]])  # where a word's first window is
     row = np.full(int(letters.sum()) + context * (len(words) + 1), END, np.int32)
     text = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
     characters = np.frombuffer(alphabet.characters.encode("utf-32-le"), np.uint32)
-    place = _ramps(starts + context, letters)
-    row[place] = np.searchsorted(characters, text) + 1
+    tokens = np.searchsorted(characters, text)
+    if (characters.take(tokens, mode="clip") != text).any():
+        for word in words:
+            alphabet.encode(word)  # says which character is not in the alphabet
+    row[_ramps(starts + context, letters)] = tokens + 1
     windows = np.lib.stride_tricks.sliding_window_view(row, context + 1)
     chosen = windows[_ramps(starts, letters + 1)]
     return Examples(np.ascontiguousarray(chosen[:, :context]), np.ascontiguousarray(chosen[:, context]))

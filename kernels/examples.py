@@ -16,12 +16,13 @@ def draw_batches(contexts, targets, bits, batch_contexts, batch_targets):
     (N, K), (n, B) = contexts.shape, batch_targets.shape
     # fmt: off
     if (
-        targets.shape[0] != N or bits.shape[0] != n * B
+        N < 1 or targets.shape[0] != N or bits.shape[0] != n * B
         or batch_contexts.shape[0] != n or batch_contexts.shape[1] != B or batch_contexts.shape[2] != K
     ):
         raise ShapeError(
             "draw_batches: contexts (N, K), targets (N,), bits (n * B,), batch_contexts (n, B, K), "
-            "batch_targets (n, B) must agree; got ({}, {}), ({},), ({},), ({}, {}, {}), ({}, {})",
+            "batch_targets (n, B) must agree, and N be 1 at least; "
+            "got ({}, {}), ({},), ({},), ({}, {}, {}), ({}, {})",
             N, K, targets.shape[0], bits.shape[0],
             batch_contexts.shape[0], batch_contexts.shape[1], batch_contexts.shape[2], n, B,
         )
@@ -45,12 +46,14 @@ def draw_words(letters, nexts, bits, batch_letters, batch_nexts, longest):
     B = bits.shape[0] // n
     # fmt: off
     if (
-        nexts.shape != letters.shape or bits.shape[0] != n * B or batch_letters.shape[0] != n
-        or batch_letters.shape[1] != B * T or batch_nexts.shape != batch_letters.shape
+        N < 1 or T < 1 or nexts.shape != letters.shape or bits.shape[0] != n * B
+        or batch_letters.shape[0] != n or batch_letters.shape[1] != B * T
+        or batch_nexts.shape != batch_letters.shape
     ):
         raise ShapeError(
             "draw_words: letters and nexts (N, T), bits (n * B,), batch_letters and batch_nexts (n, B * T), "
-            "longest (n,) must agree; got ({}, {}), ({}, {}), ({},), ({}, {}), ({}, {}), ({},)",
+            "longest (n,) must agree, and N and T be 1 at least; "
+            "got ({}, {}), ({}, {}), ({},), ({}, {}), ({}, {}), ({},)",
             N, T, nexts.shape[0], nexts.shape[1], bits.shape[0], batch_letters.shape[0],
             batch_letters.shape[1], batch_nexts.shape[0], batch_nexts.shape[1], n,
         )

@@ -101,7 +101,7 @@ def _compile(dispatcher: Any, signature: str) -> Any:
     """Compile or load `dispatcher` for `signature`, keep the books, return the entry point."""
     start = time.perf_counter()
     try:
-        entry_point = dispatcher.compile(signature)
+        entry_point = _compile_or_load(dispatcher, signature)
     except OSError as error:  # compiled, but the cache could not be written: a full disk
         warnings.warn(f"the compiled kernels were not kept: {error}", stacklevel=4)
         entry_point = dispatcher.compile(signature)
@@ -111,6 +111,17 @@ def _compile(dispatcher: Any, signature: str) -> Any:
     else:
         report.compiled += 1
     return entry_point
+
+
+def _compile_or_load(dispatcher: Any, signature: str) -> Any:
+    """As numba does; but a damaged file in the cache, which raises anything, is made anew."""
+    try:
+        return dispatcher.compile(signature)
+    except OSError:
+        raise
+    except Exception:
+        dispatcher._cache.flush()
+        return dispatcher.compile(signature)
 
 
 def _check_types(function: Callable[..., Any], signature: str, args: tuple[Any, ...]) -> None:

@@ -5,7 +5,7 @@ from autollm.kernels.jit import ShapeError, helper, kernel
 
 @helper
 def check_columns(part, start, whole):
-    if whole.shape[0] != part.shape[0] or start < 0 or start + part.shape[1] > whole.shape[1]:
+    if whole.shape[0] != part.shape[0] or start < 0 or start > whole.shape[1] - part.shape[1]:
         raise ShapeError(
             "concat: a part ({}, {}) does not fit in ({}, {}) from column {} on; "
             "all parts need the same rows",

@@ -106,7 +106,12 @@ def test_a_text_file(saved):
         ({"about": {"config": {"context": "4", "dim": 5}}}, "description is damaged"),
         ({"about": {"config": {"context": 0, "dim": 5}}}, "description is damaged"),
         ({"about": {"config": {"context": 4, "dim": 10**12}}}, "description is damaged"),
+        (
+            {"about": {"config": {"model": "gpt", "context": 4, "dim": 8, "heads": 2, "layers": 10**6}}},
+            "a size of 1000000, with 2 arrays",
+        ),
         ({"about": {"alphabet": 3}}, "description is damaged"),
+        ({"about": {"alphabet": ""}}, "description is damaged"),
         ({"about": {"alphabet": "ab"}}, r"E is float32 \(8, 5\), the model needs float32 \(3, 5\)"),
         ({"about": {"alphabet": "aaaaaaa"}}, "description is damaged"),
         ({"tensors": {"F": np.ones(2, np.float32)}}, r"has parameters \['E', 'F', 'W'\]"),

@@ -195,6 +195,11 @@ def test_sizes_beyond_memory(capsys, sizes):
     assert re.search(r"these sizes need about [\d,.]+ GB of memory, and this machine has [\d,.]+ GB", line)
 
 
+def test_a_model_that_is_too_deep():
+    deep = "--model", "gpt", "--layers", "100", "--dim", "4", "--steps", "1"
+    assert "choose fewer --layers" in refused("train", *deep, "--quiet")
+
+
 def test_options_that_do_not_exist_or_exclude_each_other(capsys):
     assert "--wings" in refused("train", "--wings", "2")
     assert "'nan' is not a finite number" in refused_here(capsys, "--lr", "nan")
@@ -268,6 +273,19 @@ def test_standard_output_on_a_full_disk():
         )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == "autollm: error: cannot write: No space left on device\n"
+
+
+@posix
+def test_closed_streams():
+    """A closed standard input is an empty one; what goes to a closed output is not missed."""
+    command = f"{sys.executable} -m autollm.train --steps 5 --samples 1"
+    done = subprocess.run(["bash", "-c", f"{command} --data - <&-"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "found none" in done.stderr
+    done = subprocess.run(["bash", "-c", f"{command} >&-"], capture_output=True, text=True)
+    assert done.returncode == 0
+    done = subprocess.run(["bash", "-c", f"{command} 2>&-"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 5), "remarks do not end up among the results"
 
 
 @posix

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autollm.dataset import END, Alphabet, batches, make_examples, read_words
+from autollm.dataset import END, Alphabet, Examples, batches, make_examples, make_sequences, read_words
 from autollm.errors import InputError
 
 # Any text that a word may be: no control characters, no surrogates, no spaces at the ends, composed.
@@ -142,6 +142,20 @@ def test_a_file_named_like_a_built_in_list_wins(tmp_path, monkeypatch):
 def test_a_letter_that_is_not_in_the_alphabet():
     with pytest.raises(InputError, match="'z' in 'az' is not in the alphabet: ab"):
         Alphabet("ab").encode("az")
+
+
+@pytest.mark.parametrize("make", [make_examples, make_sequences])
+@pytest.mark.parametrize("word", ["abd", "z"])
+def test_examples_of_a_letter_that_is_not_in_the_alphabet(make, word):
+    with pytest.raises(InputError, match=f"'{word[-1]}' in '{word}' is not in the alphabet: abc"):
+        make(["ab", word], Alphabet("abc"), 2)
+
+
+@pytest.mark.parametrize("shape", [((0, 3), (0,)), ((0, 3), (0, 3)), ((3, 0), (3, 0))])
+def test_batches_of_nothing_are_refused(shape):
+    empty = Examples(*(np.zeros(axes, np.int32) for axes in shape))
+    with pytest.raises(ValueError, match="be 1 at least"):
+        next(batches(empty, 2, seed=0))
 
 
 def test_a_word_of_10000_letters(tmp_path):

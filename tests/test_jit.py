@@ -101,13 +101,19 @@ def run(package, **environment):
 
 
 def test_what_is_compiled_is_kept_until_it_is_made_from_something_else(package):
-    """Compiled by the first process, loaded by the next ones; every kind of code has its own cache."""
+    """Compiled by the first process, loaded by the next ones; every kind of code has its own cache; and
+    what is left of a file after a crash of the machine is no reason to fail."""
     for settings in ({}, {"NUMBA_BOUNDSCHECK": "1"}):
         assert run(package, **settings).stdout == "2.0 1 0\n"
     for settings in ({}, {"NUMBA_BOUNDSCHECK": "1"}):
         assert run(package, **settings).stdout == "2.0 0 1\n"
     (package / "help.py").write_text(HELP.format(factor=3))
     assert run(package).stdout == "3.0 1 0\n", "a helper in another file was edited"
+    for damaged in ("nbi", "nbc"):
+        for file in package.rglob(f"*.{damaged}"):
+            file.write_bytes(file.read_bytes()[:100])
+        assert run(package).stdout == "3.0 1 0\n"
+    assert run(package).stdout == "3.0 0 1\n"
 
 
 def test_the_cache_can_be_put_elsewhere(package, tmp_path):

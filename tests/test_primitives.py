@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from table import ROWS, Case, Probe, letters
 
 from autollm import layers, node, pointwise, primitives
+from autollm.kernels.layout import concat_backward, concat_forward
 
 BRICKS = (primitives, layers, pointwise)  # the modules of bricks
 each_row = pytest.mark.parametrize("name", ROWS)
@@ -106,7 +107,7 @@ def test_backward_is_the_adjoint_of_the_derivative(name, data):
 
 @each_row
 @given(data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_compiled_is_plain_python(name, data):
     case = draw_case(data, name, 12, 500)
     u = upstream(case.expected().shape, 0)
@@ -121,7 +122,7 @@ def test_compiled_is_plain_python(name, data):
 
 @each_row
 @given(data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_inputs_stay_and_outputs_are_new(name, data):
     case = draw_case(data, name)
     before = {key: value.copy() for key, value in (case.floats | case.ids).items()}
@@ -272,6 +273,14 @@ def test_sizes_that_do_not_agree_are_refused(name, key, axis):
     longer = np.concatenate([array, array.take([0], axis)], axis)
     with pytest.raises(ValueError, match=r"6"):
         call_with(name, **{key: longer})
+
+
+def test_a_part_that_lies_beyond_any_array_is_refused():
+    part, whole = np.ones((2, 2), np.float32), np.ones((2, 3), np.float32)
+    for start in (-1, 2, 2**63 - 1):
+        for kernel, arrays in ((concat_forward, (part, whole)), (concat_backward, (whole, part))):
+            with pytest.raises(ValueError, match="does not fit"):
+                kernel(arrays[0], start, arrays[1])
 
 
 @each_ids

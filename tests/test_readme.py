@@ -82,7 +82,7 @@ def test_the_example_of_contributing_works(tmp_path):
     tests = tmp_path / "tests"
 
     def run_tests():
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "sine or row"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "sine or has_a_row"]
         environment = os.environ | {"PYTHONPATH": str(package.parent)}
         return subprocess.run(
             [*command, str(tests / "test_primitives.py")],
