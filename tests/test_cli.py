@@ -1,4 +1,4 @@
-"""The commands, as a user types them: in processes of their own."""
+"""The commands, as a user types them: most of them in processes of their own."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ def autollm(*arguments, stdin=None, **settings):
     return subprocess.run(command, input=stdin, capture_output=True, text=True, encoding="utf-8", **settings)
 
 
+def installed(*arguments):
+    """Run `autollm ...`."""
+    command = str(Path(sys.executable).with_name("autollm"))
+    return subprocess.run([command, *arguments], capture_output=True, text=True)
+
+
 def refused(*arguments, **settings):
     """The one line that a refused command prints."""
     done = autollm(*arguments, **settings)
@@ -45,9 +51,9 @@ def refused_here(capsys, *arguments, command=train):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A short training, and where its model is."""
-    path = tmp_path_factory.mktemp("trained") / "names.safetensors"
-    return autollm("train", *QUICK, "--save", str(path)), str(path)
+    """A short training by the installed command, and where its model is."""
+    path = str(tmp_path_factory.mktemp("trained") / "names.safetensors")
+    return installed("train", *QUICK, "--save", path), path
 
 
 def without_time(text):
@@ -105,9 +111,10 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     assert result("a") == result("b")
 
 
-def test_samples_that_are_in_the_list_are_marked():
-    done = autollm("train", "--steps", "400", "--data", "-", stdin="a\nb\n")
-    assert "(in the list)" in done.stdout
+def test_samples_that_are_in_the_list_are_marked(capsys, tmp_path):
+    (tmp_path / "words").write_text("a\nb\n")
+    train.main(["--steps", "400", "--data", str(tmp_path / "words")])
+    assert "(in the list)" in capsys.readouterr().out
 
 
 def test_words_of_any_kind_go_in_and_come_out():
@@ -127,34 +134,34 @@ def test_output_in_a_terminal_that_knows_no_such_letters():
     assert "Traceback" not in done.stderr
 
 
-def test_save_then_sample(trained):
+def test_save_then_sample(capsys, trained):
     done, path = trained
     assert done.returncode == 0, done.stderr
     done = autollm("sample", path, "-n", "1000", "--prefix", "ma", "--temperature", "0.7", "--top-k", "5")
     words = done.stdout.splitlines()
     assert len(words) == 1000
     assert all(word.startswith("ma") for word in words)
-    again = autollm("sample", path, "-n", "1000", "--prefix", "ma", "--temperature", "0.7", "--top-k", "5")
-    assert again.stdout == done.stdout
-    facts = json.loads(autollm("sample", path, "-n", "2", "--json", "--seed", "9").stdout)
-    assert len(facts["samples"]) == 2
+    sample.main([path, "-n", "1000", "--prefix", "ma", "--temperature", "0.7", "--top-k", "5"])
+    assert capsys.readouterr().out == done.stdout
+    sample.main([path, "-n", "2", "--json", "--seed", "9"])
+    assert len(json.loads(capsys.readouterr().out)["samples"]) == 2
 
 
-def test_the_installed_command(tmp_path):
-    path = str(tmp_path / "names.safetensors")
-    command = str(Path(sys.executable).with_name("autollm"))
-    done = subprocess.run([command, "train", *QUICK, "--save", path], capture_output=True, text=True)
+def test_the_installed_command(trained):
+    done, path = trained
     assert "Steps: 100" in done.stdout
-    done = subprocess.run([command, "sample", path, "-n", "2"], capture_output=True, text=True)
-    assert len(done.stdout.splitlines()) == 2
-    done = subprocess.run([command, "dance"], capture_output=True, text=True)
+    assert len(installed("sample", path, "-n", "2").stdout.splitlines()) == 2
+    done = installed("dance")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "dance" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["train", "sample"])
-def test_help_shows_defaults_and_an_example(command):
-    text = autollm(command, "--help").stdout
+def test_help_shows_defaults_and_an_example(capsys, command):
+    with pytest.raises(SystemExit) as end:
+        {"train": train, "sample": sample}[command].main(["--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
     assert "default:" in text
     assert f"example:  autollm {command}" in text
     options = {
@@ -195,9 +202,9 @@ def test_sizes_beyond_memory(capsys, sizes):
     assert re.search(r"these sizes need about [\d,.]+ GB of memory, and this machine has [\d,.]+ GB", line)
 
 
-def test_a_model_that_is_too_deep():
-    deep = "--model", "gpt", "--layers", "100", "--dim", "4", "--steps", "1"
-    assert "choose fewer --layers" in refused("train", *deep, "--quiet")
+def test_a_model_that_is_too_deep(capsys):
+    deep = "--model", "gpt", "--layers", "100", "--dim", "4", "--steps", "1", "--quiet"
+    assert "choose fewer --layers" in refused_here(capsys, *deep)
 
 
 def test_options_that_do_not_exist_or_exclude_each_other(capsys):
@@ -330,13 +337,12 @@ def test_ctrl_c_before_training(tmp_path):
     assert remarks == "autollm: interrupted\n"
 
 
-def test_divergence_saves_nothing(tmp_path):
-    done = autollm("train", "--steps", "2000", "--lr", "1e6", "--save", str(tmp_path / "model"))
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert re.search(
-        r"autollm: error: the loss is \S+ after \d+ steps; try a --lr below 1e\+06\n$", done.stderr
-    )
+def test_divergence_saves_nothing(capsys, tmp_path):
+    hasty = "--steps", "2000", "--lr", "1e6", "--save", str(tmp_path / "model")
+    assert cli.run(lambda: train.main(list(hasty))) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.search(r"autollm: error: the loss is \S+ after \d+ steps; try a --lr below 1e\+06\n$", err)
     assert os.listdir(tmp_path) == []
 
 
