@@ -126,11 +126,10 @@ def test_clipping(size, limit):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_clipping_does_not_hide_a_diverged_gradient(bad):
-    param = Param(np.zeros(3))
-    optimiser = SGD([param])
-    param.grad = optimiser.grads
+    optimiser = SGD([Param(np.zeros(3))])
     optimiser.grads[:] = [1.0, bad, 1.0]
-    assert not np.isfinite(clip(optimiser, 1.0))
+    with np.errstate(invalid="ignore"):
+        assert not np.isfinite(clip(optimiser, 1.0))
     assert np.isnan(optimiser.grads).any()
 
 
