@@ -149,8 +149,10 @@ def make_examples(words: list[str], alphabet: Alphabet, context: int) -> Example
     """The examples of all words: for each word of L letters, L + 1 of them (the last says END).
 
     With the words laid out in a row, K times END before each and after the last, every example is a
-    window of K + 1 tokens. Raises InputError for a character not in the alphabet.
+    window of K + 1 tokens. Raises InputError for a character not in the alphabet, or for no words.
     """
+    if not words:
+        raise InputError("no words to make examples of")
     letters = np.array([len(word) for word in words])
     starts = np.concatenate([[0], np.cumsum(letters + context)[:-1]])  # where a word's first window is
     row = np.full(int(letters.sum()) + context * (len(words) + 1), END, np.int32)
@@ -205,8 +207,10 @@ def batches(examples: Examples, batch: int, seed: int) -> Iterator[list[tuple[Id
     (B, T) and (B * T,), cut to the longest word of the batch.
 
     Drawn with replacement, many at a time: one call fills a block. A block's arrays are filled anew
-    for the next one, so a batch is valid until then.
+    for the next one, so a batch is valid until then. Raises ValueError for a batch below 1.
     """
+    if batch < 1:
+        raise ValueError(f"a batch must have at least 1 example, got {batch}")
     context = examples.contexts.shape[1]
     words = examples.targets.ndim == 2
     count = min(max(2**16 // (batch * (context + 1)), 1), 64)

@@ -85,8 +85,10 @@ def add_positions(x: Input, positions: Input) -> Node:
 def concat(*parts: Input) -> Node:
     """Rows put end to end: parts (B, D1), (B, D2), ... -> (B, D1 + D2 + ...).
 
-    Its transpose cuts: every part gets its own columns back.
+    Its transpose cuts: every part gets its own columns back. Raises ValueError for no parts.
     """
+    if not parts:
+        raise ValueError("concat needs at least 1 part")
     out = empty((len(parts[0].v), sum(part.v.shape[1] for part in parts)))
     starts = []
     start = 0

@@ -16,9 +16,18 @@ from autollm.node import Param
 def flatten(params: Iterable[Param]) -> tuple[Array, Array]:
     """Move parameters into one flat vector, their buckets into another, and return the two.
 
-    Each Param's `v` and `grad` become views of its part, so that one call updates them all.
+    Each Param's `v` and `grad` become views of its part, so that one call updates them all. Where they
+    are already, as the parameters of one model are for its second optimiser, the vectors are those. Raises
+    ValueError if some of them are parts of other vectors, which would no longer be updated, or for none.
     """
     params = list(params)
+    if not params:
+        raise ValueError("an optimiser needs at least 1 parameter")
+    values, grads = params[0].v.base, params[0].grad.base
+    if values is not None and grads is not None and _are_all_of([param.v for param in params], values):
+        return values, grads
+    if any(param.v.base is not None for param in params):
+        raise ValueError("another optimiser updates some of these parameters, but not just these")
     values = np.concatenate([param.v.ravel() for param in params])
     grads = np.concatenate([param.grad.ravel() for param in params])
     start = 0
@@ -28,6 +37,13 @@ def flatten(params: Iterable[Param]) -> tuple[Array, Array]:
         param.grad = grads[start:stop].reshape(param.grad.shape)
         start = stop
     return values, grads
+
+
+def _are_all_of(parts: list[Array], vector: Array) -> bool:
+    """Whether these parts, in this order, are the vector."""
+    ends = np.cumsum([0, *(part.nbytes for part in parts)])
+    places = [part.__array_interface__["data"][0] - vector.__array_interface__["data"][0] for part in parts]
+    return places == ends[:-1].tolist() and bool(ends[-1] == vector.nbytes)
 
 
 class SGD:

@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import sys
+import unicodedata
 
 import numpy as np
 
@@ -91,7 +92,13 @@ def _scores(model: Model, tokens: Ids, context: int) -> Array:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `train` and `sample` share."""
-    parser.add_argument("--prefix", default="", metavar="TEXT", help="how every word begins")
+    parser.add_argument(
+        "--prefix",
+        type=functools.partial(unicodedata.normalize, "NFC"),  # as words are read
+        default="",
+        metavar="TEXT",
+        help="how every word begins",
+    )
     parser.add_argument(
         "--temperature",
         type=cli.positive_float,

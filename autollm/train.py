@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -24,6 +25,10 @@ class Budget:
 
     seconds: float = 1.0
     steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.seconds > 0 and (self.steps is None or self.steps > 0)):
+            raise ValueError(f"a budget must be above 0: seconds={self.seconds}, steps={self.steps}")
 
     def clock(self) -> tuple[Callable[[], float], float]:
         """A clock to be read after every step, and how far it may go: one that ticks once a reading,
@@ -69,13 +74,15 @@ def train(
     The learning rate is `lr * schedule(used)`, when a part `used` of the budget is gone. A gradient longer
     than `clip` (its Euclidean norm) is cut to that length. `watch(steps, seconds, loss, used)` is called now
     and then; the time it takes is not counted. Ctrl-C ends training early. Raises DivergedError when the
-    loss is no longer a reasonable number.
+    loss is no longer a reasonable number, ValueError for a batch below 1.
     """
-    lr = lr or default_lr(examples.contexts.shape[1], batch)
+    if lr is None:
+        lr = default_lr(examples.contexts.shape[1], batch)
     update = update_function(optimiser(parameters(model).values()), clip)
     surprise = loss_function(model)
     blocks = batches(examples, batch, seed)
     step, interrupted, used = 0, False, 0.0
+    loss: Node | None
     start = time.perf_counter()
     clock, amount = budget.clock()
     began = clock()
@@ -99,8 +106,11 @@ def train(
                 start += pause
                 if budget.steps is None:
                     began += pause
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         interrupted = True
+        with warnings.catch_warnings():  # that copies did not report: a backward pass was cut off
+            warnings.simplefilter("ignore")
+            loss = interruption.__traceback__ = None
     return Run(step, time.perf_counter() - start, interrupted)
 
 

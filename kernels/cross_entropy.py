@@ -39,7 +39,7 @@ def mean_surprise(logits, targets, count, surprise):
     """
     B, V = logits.shape
     mean = logits.dtype.type(1.0 / count)
-    full = (V - 1) // LANES * LANES  # a row is some full vectors and a last one, of 1 to LANES lanes
+    full = max(V - 1, 0) // LANES * LANES  # a row is some full vectors and a last one, of 1 to LANES lanes
     left = V - full
     peaks = np.empty(B, logits.dtype)
     for b in range(B):

@@ -67,7 +67,7 @@ def maximum(a, b):
 
 
 def exp(x):
-    """e**x for x <= 88, to a relative error of 2e-7; 0 for x below -87.4; NaN for NaN."""
+    """e**x for x <= 88, to a relative error of 2.4e-7 from -87.3 up, and 0 below -87.7; NaN for NaN."""
     return np.exp(x)
 
 

@@ -157,3 +157,23 @@ def test_warming_up_rises_in_a_straight_line_from_more_than_nothing():
     assert 0 < rates[0] < 0.01
     np.testing.assert_allclose(np.diff(rates), 0.05)
     assert schedule(0.2) == schedule(1.0) == 1.0
+
+
+def test_two_optimisers_of_the_same_parameters_share_their_vectors():
+    params = [Param(np.ones((2, 3))), Param(np.ones(4))]
+    first, second = SGD(params), Adam(params)
+    for param in params:
+        param.grad += 1
+    first.step(0.5)
+    assert all((param.v == 0.5).all() and not param.grad.any() for param in params)
+    assert first.values is second.values and first.grads is second.grads
+
+
+def test_an_optimiser_of_some_of_anothers_parameters_is_refused():
+    params = [Param(np.ones((2, 3))), Param(np.ones(4))]
+    SGD(params)
+    for some in (params[:1], params[1:], params[::-1], [*params, Param(np.ones(1))]):
+        with pytest.raises(ValueError, match="another optimiser updates some of these"):
+            SGD(some)
+    with pytest.raises(ValueError, match="at least 1 parameter"):
+        SGD([])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from autollm import xent_from_logits
-from autollm.dataset import Alphabet, batches, make_examples, read_words
+from autollm import Node, Param, dup, xent_from_logits
+from autollm.dataset import Alphabet, Examples, batches, make_examples, read_words
 from autollm.errors import DivergedError
 from autollm.models import Bag, Config, ReorderedBag, build, parameters
 from autollm.optim import OPTIMISERS, RATES, SCHEDULES, SGD, flatten
+from autollm.pointwise import add
 from autollm.train import Budget, mean_loss, train
 
 WORDS = read_words("names").distinct
@@ -235,3 +237,35 @@ def test_watching_takes_no_training_time_and_changes_nothing(monkeypatch):
     run = train(build(Config(), ALPHABET.size), EXAMPLES, budget=Budget(seconds=200), watch=slow)
     assert run.steps > 180
     assert run.seconds < 220
+
+
+@pytest.mark.parametrize("amount", [{"steps": 0}, {"steps": -1}, {"seconds": 0.0}, {"seconds": float("nan")}])
+def test_a_budget_of_nothing_is_refused(amount):
+    with pytest.raises(ValueError, match="a budget must be above 0"):
+        Budget(**amount)
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least 1 example, got 0"):
+        train(build(Config(), ALPHABET.size), make_examples(WORDS, ALPHABET, 3), batch=0)
+
+
+def test_an_interrupted_backward_pass_is_no_mistake(recwarn):
+    """Copies that have not reported when Ctrl-C comes are not the model's fault."""
+    x = Param(np.ones((1, 2)))
+
+    class Model:
+        def __init__(self):
+            self.x = x
+
+        def __call__(self, contexts):
+            def interrupt(g):
+                raise KeyboardInterrupt
+
+            first, second = dup(x)
+            return add(first, Node(second.v, interrupt))
+
+    examples = Examples(np.zeros((1, 1), np.int32), np.zeros(1, np.int32))
+    assert train(Model(), examples, batch=1, lr=0.1).interrupted
+    gc.collect()
+    assert not recwarn.list

@@ -30,6 +30,8 @@ class MLP:
 
     def __call__(self, contexts: Ids) -> Node:
         (K,), hidden = self.first_row.shape, len(self.d.v)
+        if contexts.shape[1:] != (K,):
+            raise ValueError(f"mlp: contexts must be (B, {K}), got {contexts.shape}")
         blocks = reshape(matmul_wh(self.H, self.E), -1, hidden)  # (V * K, hidden): row v * K + k
         h = tanh(add_bias(embedding_bag(blocks, contexts * np.int32(K) + self.first_row), self.d))
         return linear(self.U, self.b, h)  # (B, V)

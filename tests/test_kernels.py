@@ -1,10 +1,11 @@
-"""The bag of rows, where its kernels choose between ways to do it."""
+"""Kernels of rows of nothing; and the bag, where its kernels choose between ways to do it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from autollm.kernels.cross_entropy import masked_xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
 
 
@@ -29,3 +30,20 @@ def test_contexts_that_begin_with_runs_of_all_lengths(B, K, D):
     np.add.at(expected, ids, g[:, None, :])
     embedding_bag_backward(ids, g, dtable)
     np.testing.assert_allclose(dtable, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("K", [1, 5, 9])
+@pytest.mark.parametrize("B", [1, 40])
+def test_rows_of_nothing_touch_nothing(B, K):
+    table, ids = np.zeros((5, 0), np.float32), np.zeros((B, K), np.int32)
+    guarded = np.full(200, 3.5, np.float32)
+    embedding_bag_forward(table, ids, guarded[100:100].reshape(B, 0))
+    embedding_bag_backward(ids, np.zeros((B, 0), np.float32), guarded[100:100].reshape(5, 0))
+    assert (guarded == 3.5).all()
+
+
+def test_scores_of_no_letters_touch_nothing():
+    guarded = np.full(200, 3.5, np.float32)
+    nothing = guarded[100:100].reshape(40, 0)
+    assert masked_xent_from_logits_forward(nothing, np.full(40, -1, np.int32), nothing) == 0
+    assert (guarded == 3.5).all()
