@@ -40,7 +40,7 @@ class Pace:
     seconds: float
 
 
-FULL = Pace(visits=10, rounds=2, seconds=0.06)
+FULL = Pace(visits=8, rounds=2, seconds=0.05)
 SMOKE = Pace(visits=1, rounds=2, seconds=0.002)
 
 

@@ -17,7 +17,7 @@ from benchmarks.workloads import ALPHABET, SIZES, WORKLOADS, checked, examples_o
 BUDGET = 1.0  # seconds
 
 
-@pytest.mark.visits(5)
+@pytest.mark.visits(4)
 @pytest.mark.parametrize("size", SIZES)
 def test_one_second(measure_once: Any, size: str) -> None:
     """Steps in exactly one second, and the mean loss over all examples after it."""

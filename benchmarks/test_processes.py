@@ -44,28 +44,28 @@ def about_kernels(run: dict[str, Any]) -> dict[str, Any]:
     return {"kernel_seconds": [run["compile_seconds"]], "compiled_kernels": run["compiled_kernels"]}
 
 
-@pytest.mark.visits(6)
+@pytest.mark.visits(5)
 @pytest.mark.parametrize("code", ["pass", "import numba", "import autollm.train"])
 def test_import(measure_once: Any, code: str) -> None:
     """A process that only imports. The first two are the floors for the third."""
     measure_once(lambda: python(code), "ms")
 
 
-@pytest.mark.visits(6)
+@pytest.mark.visits(5)
 def test_first_step_warm(measure_once: Any) -> None:
     """Start, load the kernels from the cache, make the first step, and end."""
     python(FIRST_STEP)  # fills the cache if nobody has
     measure_once(lambda: python(FIRST_STEP), "ms", about_kernels)
 
 
-@pytest.mark.visits(4)
+@pytest.mark.visits(3)
 def test_first_step_cold(measure_once: Any) -> None:
     """The same with an empty cache: every kernel is compiled."""
     with tempfile.TemporaryDirectory() as empty:
         measure_once(lambda: python(FIRST_STEP, NUMBA_CACHE_DIR=empty), "ms", about_kernels)
 
 
-@pytest.mark.visits(4)
+@pytest.mark.visits(3)
 def test_default_run(measure_once: Any) -> None:
     """`python -m autollm.train`: its peak memory, beside that of a process that only imports numba."""
     idle = python("import numba" + TELL_PEAK)["peak_memory_mb"]
