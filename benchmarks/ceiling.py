@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from autollm.buffers import empty
 from autollm.kernels.cross_entropy import xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
 from autollm.kernels.examples import draw_batches
@@ -22,15 +23,15 @@ from benchmarks.workloads import Workload, block_of, examples_of
 
 @njit
 def train_compiled(  # type: ignore[no-untyped-def]
-    steps, rate, E, W, dE, dW, values, grads, contexts, targets, bits, block_contexts, block_targets
-):
+    steps, rate, E, W, dE, dW, values, grads, contexts, targets, bits, block_contexts, block_targets,
+    h, dh, logits, dlogits,
+):  # fmt: skip
     """Train E and W, which are views of `values`, by `steps` steps.
 
-    A row of `bits` chooses the examples of a block of batches; after the last row comes the first.
+    A row of `bits` chooses the examples of a block of batches; after the last row comes the first. The last
+    four arrays are what kernels write to.
     """
-    (count, B), (V, D) = block_targets.shape, E.shape
-    h, dh = np.empty((B, D), np.float32), np.empty((B, D), np.float32)
-    logits, dlogits = np.empty((B, V), np.float32), np.empty((B, V), np.float32)
+    count = len(block_targets)
     for step in range(steps):
         i = step % count
         if i == 0:
@@ -51,10 +52,12 @@ def arguments(model: Any, workload: Workload) -> tuple[Any, ...]:
     values, grads = flatten(parameters(model).values())
     examples, block = examples_of(workload), block_of(workload)
     B, K = workload.batch, workload.config.context
+    V, D = model.E.v.shape
     random = np.random.PCG64(0)
     rows = [random.random_raw((block * B + 1) // 2).view(np.uint32)[: block * B] for _ in range(32)]
     return (
         *(workload.rate, model.E.v, model.W.v, model.E.grad, model.W.grad, values, grads),
         *(examples.contexts, examples.targets, np.array(rows)),
         *(np.empty((block, B, K), np.int32), np.empty((block, B), np.int32)),
+        *(empty((B, D)), empty((B, D)), empty((B, V)), empty((B, V))),
     )

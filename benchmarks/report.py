@@ -38,7 +38,8 @@ def _workloads(run: Run) -> str:
             row += ["-"] * 4
         if size in steps and size in ceilings:
             total, kernels = 1e6 / steps[size].speed, 1e6 / ceilings[size].speed
-            row += [f"{total:.1f}", _share(kernels, total), _share(total - kernels, total)]
+            row += [f"{total:.1f}", _share(kernels, total)]
+            row += [_share(total - kernels, total) if kernels < total else "-"]  # less than the noise
         else:
             row += [f"{1e6 / steps[size].speed:.1f}" if size in steps else "-", "-", "-"]
         rows.append(row)
