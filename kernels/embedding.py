@@ -166,7 +166,7 @@ def sum_runs(copy, start, pitch, ids, out):
 def scatter_rows(ids, g, dtable):
     """dtable[ids[b, k]] += g[b]"""
     (B, K), D = ids.shape, g.shape[1]
-    full = max(D - 1, 0) // LANES * LANES  # a row is some full vectors and a last one, of 1 to LANES lanes
+    full = (D - 1) // LANES * LANES  # a row is some full vectors and a last one, of 1 to LANES lanes
     for b in range(B):
         last = load_first(g, b * D + full, D - full, 0.0)
         for k in range(K):
@@ -181,7 +181,7 @@ def scatter_rows(ids, g, dtable):
 def scatter_runs(ids, g, copy, start, pitch):
     """As scatter_rows, to a padded copy."""
     K, D = ids.shape[1], g.shape[1]
-    full = max(D - 1, 0) // LANES * LANES
+    full = (D - 1) // LANES * LANES
     order, ends = by_run(ids)
     for run in range(1, len(ends)):
         for i in range(ends[run - 1], ends[run]):
@@ -228,6 +228,8 @@ def embedding_bag_backward(ids, g, dtable):
             V, D, B, K, g.shape[0], g.shape[1],
         )  # fmt: skip
     check_ids(ids.reshape(B * K), V)
+    if D == 0:
+        return  # what follows takes a row to have a last vector
     if 2 * V >= B * K or (K < LONG_BACKWARD and D % LANES == 0):
         scatter_rows(ids, g, dtable)
         return
