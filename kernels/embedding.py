@@ -112,25 +112,27 @@ def padded(table):
 
 @helper
 def by_run(ids):
-    """The examples in the order of the runs that their ids begin with (counting up to LANES): order (B,),
-    and ends, where the examples with a run of 0, 1, 2, ... end in that order. Short contexts stay as they
-    are, with runs of 1.
+    """The examples in the order of the runs that their ids begin with, counting up to LANES: order (B,), and
+    starts; those with a run of r are order[starts[r] : starts[r + 1]]. Short contexts count as runs of 1.
     """
     B, K = ids.shape
-    runs, order = np.empty(B, np.int32), np.arange(B)
-    ends = np.zeros(min(K, LANES) + 2, np.int64)
-    if K < LONG_BACKWARD:
-        ends[1:] = B
-        return order, ends[:-1]
+    runs, order, starts = np.empty(B, np.int64), np.empty(B, np.int64), np.empty(min(K, LANES) + 2, np.int64)
+    short = K < LONG_BACKWARD
+    for run in range(len(starts)):
+        starts[run] = B if short and run > 1 else 0
+    for b in range(B):
+        order[b] = b
+    if short:
+        return order, starts
     for b in range(B):
         runs[b] = run_length(ids, b * K, K)
-        ends[runs[b] + 1] += 1
-    for run in range(1, len(ends)):
-        ends[run] += ends[run - 1]
-    for b in range(B):
-        order[ends[runs[b]]] = b
-        ends[runs[b]] += 1
-    return order, ends[:-1]
+        starts[runs[b]] += 1
+    for run in range(1, len(starts)):
+        starts[run] += starts[run - 1]  # where it ends: filled from there, it will be where it starts
+    for b in range(B - 1, -1, -1):
+        starts[runs[b]] -= 1
+        order[starts[runs[b]]] = b
+    return order, starts
 
 
 @helper
@@ -149,10 +151,10 @@ def sum_rows(table, start, pitch, ids, out):
 def sum_runs(copy, start, pitch, ids, out):
     """As sum_rows, from a padded copy."""
     D, K = out.shape[1], ids.shape[1]
-    order, ends = by_run(ids)
-    for run in range(1, len(ends)):
+    order, starts = by_run(ids)
+    for run in range(1, len(starts) - 1):
         times = splat(run)
-        for i in range(ends[run - 1], ends[run]):
+        for i in range(starts[run], starts[run + 1]):
             b = order[i]
             first = start + ids[b, 0] * pitch
             for d in range(0, D, LANES):
@@ -182,9 +184,9 @@ def scatter_runs(ids, g, copy, start, pitch):
     """As scatter_rows, to a padded copy."""
     K, D = ids.shape[1], g.shape[1]
     full = (D - 1) // LANES * LANES
-    order, ends = by_run(ids)
-    for run in range(1, len(ends)):
-        for i in range(ends[run - 1], ends[run]):
+    order, starts = by_run(ids)
+    for run in range(1, len(starts) - 1):
+        for i in range(starts[run], starts[run + 1]):
             b = order[i]
             last = load_first(g, b * D + full, D - full, 0.0)
             k, times = 0, splat(run)
