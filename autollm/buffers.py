@@ -18,12 +18,14 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32]
 
 CACHE_LINE = 64  # bytes; 128 in some machines, where to begin at every other line is as good
-MOST_LOOKS = 16  # at arrays that somebody holds, before a new one is made
+PATIENCE = 64  # how often an array may be found in use before it counts as held for good
+MOST_LOOKS = 16  # at arrays in use, before a new one is made
 MOST_ALIKE = 4096  # arrays of one shape that are kept
 MOST_BYTES = 2**28  # of all that are kept
 
 # For every shape a ring of arrays, the one lent longest ago first.
 RINGS: defaultdict[tuple[int, ...], deque[Array]] = defaultdict(deque)
+found_in_use: defaultdict[int, int] = defaultdict(int)  # by the id of an array that is kept: how often
 kept_bytes = 0
 
 
@@ -37,32 +39,45 @@ def empty(shape: tuple[int, ...]) -> Array:
     try:
         array = ring.popleft()
     except IndexError:
-        return another(shape)
-    ring.append(array)
-    if getrefcount(array) == FREE:  # two threads that both hold it here see a larger count
+        return new(shape)
+    if getrefcount(array) == FREE:  # another thread that holds it here is counted too
+        ring.append(array)
         return array
-    return another(shape)
+    return another(shape, array)
 
 
-def another(shape: tuple[int, ...]) -> Array:
-    """One of the next arrays in the ring if it is free, or else a new one.
-
-    When too many are kept, some no longer are: these live as long as somebody holds them.
-    """
+def another(shape: tuple[int, ...], array: Array) -> Array:
+    """One of the next arrays in the ring, or else a new one; `array`, the first, is in use."""
     global kept_bytes
     ring = RINGS[shape]
-    with suppress(IndexError):  # another thread may just have taken the last one
-        for _ in range(min(len(ring), MOST_LOOKS)):
+    with suppress(IndexError):  # the ring is at its end
+        for _ in range(MOST_LOOKS):
+            found_in_use[id(array)] += 1
+            if found_in_use[id(array)] < PATIENCE:
+                ring.append(array)
+            else:  # it is somebody's for good
+                del found_in_use[id(array)]
+                kept_bytes -= array.nbytes
             array = ring.popleft()
-            ring.append(array)
             if getrefcount(array) == FREE:
+                ring.append(array)
                 return array
-        if len(ring) >= MOST_ALIKE:
-            kept_bytes -= ring.popleft().nbytes
+        ring.appendleft(array)
+    return new(shape)
+
+
+def new(shape: tuple[int, ...]) -> Array:
+    """A new array, which is kept. When that makes too many, others no longer are."""
+    global kept_bytes
     array = aligned(shape)
     kept_bytes += array.nbytes
+    ring = RINGS[shape]
+    if len(ring) >= MOST_ALIKE:
+        kept_bytes -= array.nbytes
+        ring.popleft()
     if kept_bytes > MOST_BYTES:
         RINGS.clear()
+        found_in_use.clear()
         kept_bytes = array.nbytes
     RINGS[shape].append(array)
     return array
@@ -79,10 +94,9 @@ def aligned(shape: tuple[int, ...]) -> Array:
 
 
 def references(ring: deque[Array]) -> int:
-    """How many refer to the first array of a ring, counted from a function that holds it."""
+    """How many refer to the first array of a ring, counted from a function that has taken it out."""
     array = ring.popleft()
-    ring.append(array)
     return getrefcount(array)
 
 
-FREE = references(deque([aligned((1,))]))  # the count for an array that only its ring refers to
+FREE = references(deque([aligned((1,))]))  # the count for an array that nobody else refers to

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from autollm.buffers import empty
+from autollm.buffers import aligned
 from autollm.kernels.cross_entropy import xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
 from autollm.kernels.examples import draw_batches
@@ -59,5 +59,5 @@ def arguments(model: Any, workload: Workload) -> tuple[Any, ...]:
         *(workload.rate, model.E.v, model.W.v, model.E.grad, model.W.grad, values, grads),
         *(examples.contexts, examples.targets, np.array(rows)),
         *(np.empty((block, B, K), np.int32), np.empty((block, B), np.int32)),
-        *(empty((B, D)), empty((B, D)), empty((B, V)), empty((B, V))),
+        *map(aligned, ((B, D), (B, D), (B, V), (B, V))),
     )

@@ -13,7 +13,7 @@ import pytest
 from numba import njit
 from numba.core.dispatcher import Dispatcher
 
-from autollm.buffers import empty
+from autollm.buffers import aligned
 from benchmarks.workloads import ALPHABET, WORKLOADS, Workload, block_of, fresh_model, run_steps
 
 Sizes = tuple[int, int, int, int]
@@ -102,6 +102,6 @@ def _copy(array: np.ndarray) -> np.ndarray:
     """A copy that begins at a cache line, as most arrays of a step do."""
     if array.dtype != np.float32:
         return array.copy()
-    copy = empty(array.shape)
+    copy = aligned(array.shape)
     copy[...] = array
     return copy

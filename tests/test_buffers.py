@@ -15,6 +15,7 @@ from autollm.buffers import empty
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
     monkeypatch.setattr(buffers, "RINGS", defaultdict(deque))
+    monkeypatch.setattr(buffers, "found_in_use", defaultdict(int))
     monkeypatch.setattr(buffers, "kept_bytes", 0)
 
 
@@ -62,11 +63,18 @@ def test_what_somebody_holds_is_not_lent(hold):
 
 
 def test_what_is_kept_does_not_grow_with_use():
-    forever = empty((8,))
-    for _ in range(1000):
+    forever = [empty((8,)) for _ in range(30)]
+    for array in forever:
+        array.fill(7)
+    for number in range(1000):
         pair = empty((8,)), empty((8,))
-        assert not np.may_share_memory(*pair) and not np.may_share_memory(forever, pair[0])
-    assert len(buffers.RINGS[8,]) <= 5  # the one, a pair, and the pair before until it is replaced
+        for array in pair:
+            array.fill(number)
+        assert not np.may_share_memory(*pair)
+    assert all((array == 7).all() for array in forever)
+    assert len(buffers.RINGS[8,]) <= 5  # what is held for good is no longer in the way
+    assert set(buffers.found_in_use) <= {id(array) for array in buffers.RINGS[8,]}
+    assert buffers.kept_bytes == 32 * len(buffers.RINGS[8,])
 
 
 def test_many_arrays_at_once_are_kept():
