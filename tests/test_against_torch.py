@@ -68,24 +68,21 @@ def recurrent(p, words, h, step):
 
 def rnn(p, sizes, words):
     """Elman 1990, with PyTorch's cell; it has two biases, of which one is enough."""
-    of_x, of_h = p["W"].split([sizes["dim"], sizes["hidden"]], dim=1)
     none = torch.zeros_like(p["b"])
     start = torch.zeros(len(words), sizes["hidden"]).double()
-    return recurrent(p, words, start, lambda x, h: torch.rnn_tanh_cell(x, h, of_x, of_h, p["b"], none))
+    return recurrent(p, words, start, lambda x, h: torch.rnn_tanh_cell(x, h, p["W"], p["R"], p["b"], none))
 
 
 def gru(p, sizes, words):
     """Cho et al. 2014, eqs. (5) to (8), where r is applied to the memory before its matrix is, which
     PyTorch's own cell does the other way round; and z lets the new in, not the old stay."""
-    D = sizes["dim"]
 
-    def gate(W, bias, x, h):
-        return x @ W[:, :D].T + h @ W[:, D:].T + bias
+    def gate(which, x, h):
+        return x @ p["W" + which].T + h @ p["R" + which].T + p["b" + which]
 
     def step(x, h):
-        r = torch.sigmoid(gate(p["R"], p["r"], x, h))
-        z = torch.sigmoid(gate(p["Z"], p["z"], x, h))
-        return torch.lerp(h, torch.tanh(gate(p["W"], p["b"], x, r * h)), z)
+        r, z = torch.sigmoid(gate("r", x, h)), torch.sigmoid(gate("z", x, h))
+        return torch.lerp(h, torch.tanh(gate("", x, r * h)), z)
 
     return recurrent(p, words, torch.zeros(len(words), sizes["hidden"]).double(), step)
 
