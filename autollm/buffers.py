@@ -50,8 +50,8 @@ def another(shape: tuple[int, ...], array: Array) -> Array:
     """One of the next arrays in the ring, or else a new one; `array`, the first, is in use."""
     global kept_bytes
     ring = RINGS[shape]
-    with suppress(IndexError):  # the ring is at its end
-        for _ in range(MOST_LOOKS):
+    with suppress(IndexError):  # when other threads have taken all that were left
+        for _ in range(min(len(ring), MOST_LOOKS)):
             found_in_use[id(array)] += 1
             if found_in_use[id(array)] < PATIENCE:
                 ring.append(array)
@@ -62,7 +62,7 @@ def another(shape: tuple[int, ...], array: Array) -> Array:
             if getrefcount(array) == FREE:
                 ring.append(array)
                 return array
-        ring.appendleft(array)
+        ring.append(array)
     return new(shape)
 
 
