@@ -157,3 +157,9 @@ def test_held_out_words_are_judged(capsys):
 def test_sizes_that_no_model_has(sizes, message):
     with pytest.raises(InputError, match=message):
         Config(**sizes)
+
+
+def test_the_mlp_refuses_contexts_of_another_length():
+    model = build(small("mlp"), V)
+    with pytest.raises(ValueError, match=r"contexts must be \(B, 3\), got \(2, 1\)"):
+        model(np.zeros((2, 1), np.int32))

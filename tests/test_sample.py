@@ -9,7 +9,7 @@ from autollm.dataset import END, Alphabet
 from autollm.errors import InputError
 from autollm.kernels.sampling import choose
 from autollm.node import Node
-from autollm.sample import AT_ONCE, dream, keep_likeliest
+from autollm.sample import AT_ONCE, build_parser, dream, keep_likeliest
 
 ALPHABET = Alphabet("abc")
 RNG = np.random.default_rng
@@ -119,3 +119,7 @@ def test_scores_that_are_no_numbers(score):
         dream(always(scores), ALPHABET, 2, 1, RNG(0))
     with pytest.raises(ValueError, match="no letter has a chance"), np.errstate(invalid="ignore"):
         choose(np.array([scores], np.float32), np.zeros(1), 1.0, np.empty(1, np.int32))
+
+
+def test_a_prefix_is_composed_as_words_are():
+    assert build_parser().parse_args(["model", "--prefix", "e\u0301"]).prefix == "é"
