@@ -1,4 +1,4 @@
-"""What the commands share: option types, one-line errors, exit statuses, the `autollm` command."""
+"""What the commands share: option types, one-line errors, exit statuses, remarks."""
 
 from __future__ import annotations
 
