@@ -212,22 +212,41 @@ def batches(examples: Examples, batch: int, seed: int) -> Iterator[list[tuple[Id
     if batch < 1:
         raise ValueError(f"a batch must have at least 1 example, got {batch}")
     context = examples.contexts.shape[1]
-    words = examples.targets.ndim == 2
     count = min(max(2**16 // (batch * (context + 1)), 1), 64)
-    contexts = np.empty((count, batch * context) if words else (count, batch, context), np.int32)
-    targets = np.empty((count, batch * context) if words else (count, batch), np.int32)
-    longest = np.empty(count, np.int64)
-    block = list(zip(contexts, targets, strict=True))
-    random = np.random.PCG64(seed)  # a bit generator's stream is the same in every version of numpy
-    size = count * batch
+    bits = _random_bits(seed, count * batch)
+    if examples.targets.ndim == 2:
+        return _blocks_of_words(examples, count, batch, bits)
+    windows = np.column_stack([examples.contexts, examples.targets])  # what one draw reads is in one place
+    return _blocks_of_windows(windows, count, batch, bits)
+
+
+def _random_bits(seed: int, size: int) -> Iterator[np.ndarray]:
+    """Arrays of `size` random uint32; a bit generator's stream is the same in every version of numpy."""
+    random = np.random.PCG64(seed)
     while True:
-        bits = random.random_raw((size + 1) // 2).view(np.uint32)[:size]
-        if words:
-            draw_words(examples.contexts, examples.targets, bits, contexts, targets, longest)
-            block = [
-                (contexts[i, : batch * width].reshape(batch, width), targets[i, : batch * width])
-                for i, width in enumerate(longest.tolist())
-            ]
-        else:
-            draw_batches(examples.contexts, examples.targets, bits, contexts, targets)
+        yield random.random_raw((size + 1) // 2).view(np.uint32)[:size]
+
+
+def _blocks_of_windows(
+    windows: Ids, count: int, batch: int, bits: Iterator[np.ndarray]
+) -> Iterator[list[tuple[Ids, Ids]]]:
+    contexts = np.empty((count, batch, windows.shape[1] - 1), np.int32)
+    targets = np.empty((count, batch), np.int32)
+    block = list(zip(contexts, targets, strict=True))
+    while True:
+        draw_batches(windows, next(bits), contexts, targets)
         yield block
+
+
+def _blocks_of_words(
+    examples: Examples, count: int, batch: int, bits: Iterator[np.ndarray]
+) -> Iterator[list[tuple[Ids, Ids]]]:
+    letters = np.empty((count, batch * examples.contexts.shape[1]), np.int32)
+    nexts = np.empty_like(letters)
+    longest = np.empty(count, np.int64)
+    while True:
+        draw_words(examples.contexts, examples.targets, next(bits), letters, nexts, longest)
+        yield [
+            (letters[i, : batch * width].reshape(batch, width), nexts[i, : batch * width])
+            for i, width in enumerate(longest.tolist())
+        ]

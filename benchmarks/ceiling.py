@@ -23,7 +23,7 @@ from benchmarks.workloads import Workload, block_of, examples_of
 
 @njit
 def train_compiled(  # type: ignore[no-untyped-def]
-    steps, rate, E, W, dE, dW, values, grads, contexts, targets, bits, block_contexts, block_targets,
+    steps, rate, E, W, dE, dW, values, grads, windows, bits, block_contexts, block_targets,
     h, dh, logits, dlogits,
 ):  # fmt: skip
     """Train E and W, which are views of `values`, by `steps` steps.
@@ -35,7 +35,7 @@ def train_compiled(  # type: ignore[no-untyped-def]
     for step in range(steps):
         i = step % count
         if i == 0:
-            draw_batches(contexts, targets, bits[step // count % len(bits)], block_contexts, block_targets)
+            draw_batches(windows, bits[step // count % len(bits)], block_contexts, block_targets)
         embedding_bag_forward(E, block_contexts[i], h)
         matmul_wh_forward(W, h, logits)
         xent_from_logits_forward(logits, block_targets[i], dlogits)
@@ -57,7 +57,7 @@ def arguments(model: Any, workload: Workload) -> tuple[Any, ...]:
     rows = [random.random_raw((block * B + 1) // 2).view(np.uint32)[: block * B] for _ in range(32)]
     return (
         *(workload.rate, model.E.v, model.W.v, model.E.grad, model.W.grad, values, grads),
-        *(examples.contexts, examples.targets, np.array(rows)),
+        *(np.column_stack([examples.contexts, examples.targets]), np.array(rows)),
         *(np.empty((block, B, K), np.int32), np.empty((block, B), np.int32)),
         *map(aligned, ((B, D), (B, D), (B, V), (B, V))),
     )

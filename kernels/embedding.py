@@ -113,17 +113,12 @@ def padded(table):
 @helper
 def by_run(ids):
     """The examples in the order of the runs that their ids begin with, counting up to LANES: order (B,), and
-    starts; those with a run of r are order[starts[r] : starts[r + 1]]. Short contexts count as runs of 1.
+    starts; those with a run of r are order[starts[r] : starts[r + 1]].
     """
     B, K = ids.shape
     runs, order, starts = np.empty(B, np.int64), np.empty(B, np.int64), np.empty(min(K, LANES) + 2, np.int64)
-    short = K < LONG_BACKWARD
     for run in range(len(starts)):
-        starts[run] = B if short and run > 1 else 0
-    for b in range(B):
-        order[b] = b
-    if short:
-        return order, starts
+        starts[run] = 0
     for b in range(B):
         runs[b] = run_length(ids, b * K, K)
         starts[runs[b]] += 1
@@ -165,18 +160,21 @@ def sum_runs(copy, start, pitch, ids, out):
 
 
 @helper
-def scatter_rows(ids, g, dtable):
-    """dtable[ids[b, k]] += g[b]"""
+def scatter_rows(ids, g, table, start, pitch):
+    """Row ids[b, k] of the table += g[b], where row v begins at place start + v * pitch."""
     (B, K), D = ids.shape, g.shape[1]
     full = (D - 1) // LANES * LANES  # a row is some full vectors and a last one, of 1 to LANES lanes
     for b in range(B):
         last = load_first(g, b * D + full, D - full, 0.0)
         for k in range(K):
-            row = ids[b, k] * D
+            row = start + ids[b, k] * pitch
             for d in range(0, full, LANES):
-                store(load(g, b * D + d) + load(dtable, row + d), dtable, row + d)
-            total = last + load_first(dtable, row + full, D - full, 0.0)
-            store_first(total, dtable, row + full, D - full)
+                store(load(g, b * D + d) + load(table, row + d), table, row + d)
+            if pitch - full == LANES:
+                store(last + load(table, row + full), table, row + full)
+            else:
+                total = last + load_first(table, row + full, pitch - full, 0.0)
+                store_first(total, table, row + full, pitch - full)
 
 
 @helper
@@ -232,11 +230,15 @@ def embedding_bag_backward(ids, g, dtable):
     check_ids(ids.reshape(B * K), V)
     if D == 0:
         return  # what follows takes a row to have a last vector
-    if 2 * V >= B * K or (K < LONG_BACKWARD and D % LANES == 0):
-        scatter_rows(ids, g, dtable)
+    short = K < LONG_BACKWARD
+    if 2 * V >= B * K or (short and D % LANES == 0):
+        scatter_rows(ids, g, dtable, 0, D)
         return
     copy, start, pitch = padded(dtable)
-    scatter_runs(ids, g, copy, start, pitch)
+    if short:
+        scatter_rows(ids, g, copy, start, pitch)
+    else:
+        scatter_runs(ids, g, copy, start, pitch)
     for v in range(V):
         for d in range(0, D, LANES):
             store_first(load(copy, start + v * pitch + d), dtable, v * D + d, D - d)

@@ -1,38 +1,49 @@
-"""Drawing batches of examples, many at a time."""
+"""Drawing batches of examples, many at a time.
+
+32 random bits become a row number by multiplying with the number of rows N and keeping the upper half
+(Lemire, "Fast Random Integer Generation in an Interval", 2019), a bias of N / 2^32 at most.
+"""
 
 import numpy as np
 
-from autollm.kernels.jit import ShapeError, kernel
+from autollm.kernels.jit import ShapeError, helper, kernel
+from autollm.kernels.simd import prefetch
+
+AHEAD = 64  # how many draws before a row is read it is asked for: the rows of a long list are far away
 
 
-@kernel("(i4[:, ::1], i4[::1], u4[::1], i4[:, :, ::1], i4[:, ::1])")
-def draw_batches(contexts, targets, bits, batch_contexts, batch_targets):
-    """Fill batches with examples chosen by random bits: bits (n*B,), contexts (N, K), targets (N,),
-    batch_contexts (n, B, K), batch_targets (n, B).
+@helper
+def row_of(bits, rows):
+    return (np.int64(bits) * rows) >> 32
 
-    32 random bits become a row number by multiplying with N and keeping the upper half (Lemire,
-    "Fast Random Integer Generation in an Interval", 2019), a bias of N / 2^32 at most.
+
+@kernel("(i4[:, ::1], u4[::1], i4[:, :, ::1], i4[:, ::1])")
+def draw_batches(windows, bits, contexts, targets):
+    """Fill batches with examples chosen by random bits: windows (N, K + 1), of which the last column holds
+    targets, bits (n * B,), contexts (n, B, K), targets (n, B).
     """
-    (N, K), (n, B) = contexts.shape, batch_targets.shape
+    (N, W), (n, B) = windows.shape, targets.shape
+    K, draws = W - 1, n * B
     # fmt: off
     if (
-        N < 1 or targets.shape[0] != N or bits.shape[0] != n * B
-        or batch_contexts.shape[0] != n or batch_contexts.shape[1] != B or batch_contexts.shape[2] != K
+        N < 1 or W < 1 or bits.shape[0] != draws
+        or contexts.shape[0] != n or contexts.shape[1] != B or contexts.shape[2] != K
     ):
         raise ShapeError(
-            "draw_batches: contexts (N, K), targets (N,), bits (n * B,), batch_contexts (n, B, K), "
-            "batch_targets (n, B) must agree, and N be 1 at least; "
-            "got ({}, {}), ({},), ({},), ({}, {}, {}), ({}, {})",
-            N, K, targets.shape[0], bits.shape[0],
-            batch_contexts.shape[0], batch_contexts.shape[1], batch_contexts.shape[2], n, B,
+            "draw_batches: windows (N, K + 1), bits (n * B,), contexts (n, B, K), targets (n, B) must agree, "
+            "and N be 1 at least; got ({}, {}), ({},), ({}, {}, {}), ({}, {})",
+            N, W, bits.shape[0], contexts.shape[0], contexts.shape[1], contexts.shape[2], n, B,
         )
     # fmt: on
-    for i in range(n):
-        for b in range(B):
-            row = (np.int64(bits[i * B + b]) * N) >> 32
+    flat_contexts, flat_targets = contexts.reshape(draws, K), targets.reshape(draws)
+    for draw in range(-AHEAD, draws):
+        if draw + AHEAD < draws:
+            prefetch(windows, row_of(bits[draw + AHEAD], N) * W)
+        if draw >= 0:
+            row = row_of(bits[draw], N)
             for k in range(K):
-                batch_contexts[i, b, k] = contexts[row, k]
-            batch_targets[i, b] = targets[row]
+                flat_contexts[draw, k] = windows[row, k]
+            flat_targets[draw] = windows[row, K]
 
 
 @kernel("(i4[:, ::1], i4[:, ::1], u4[::1], i4[:, ::1], i4[:, ::1], i8[::1])")
@@ -62,7 +73,7 @@ def draw_words(letters, nexts, bits, batch_letters, batch_nexts, longest):
     for i in range(n):
         width = 1
         for b in range(B):
-            rows[b] = (np.int64(bits[i * B + b]) * N) >> 32
+            rows[b] = row_of(bits[i * B + b], N)
             while width < T and nexts[rows[b], width] >= 0:
                 width += 1
         longest[i] = width

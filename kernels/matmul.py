@@ -27,13 +27,16 @@ def product(a, row_step, step, depth, x, out, add):
     ROWS x LANES of out at a time are summed in registers: for each j, a column of A times a row of x.
     """
     (M, N), pitch = out.shape, x.shape[1]
+    tiles = (M + ROWS - 1) // ROWS
+    height = (M + tiles - 1) // max(tiles, 1)  # spread evenly: 64 rows are 8 times 8, not 7 times 9 and 1
     for n in range(0, N, LANES):
-        for m in range(0, M, ROWS):
-            tile = tile_load(out, m * N + n, N, M - m, N - n) if add else tile_zeros()
+        for m in range(0, M, height):
+            rows = min(height, M - m)
+            tile = tile_load(out, m * N + n, N, rows, N - n) if add else tile_zeros()
             for j in range(depth):
                 row = load_first(x, j * pitch + n, N - n, 0.0)
-                tile = tile_add_outer(tile, a, m * row_step + j * step, row_step, M - m, row)
-            tile_store(tile, out, m * N + n, N, M - m, N - n)
+                tile = tile_add_outer(tile, a, m * row_step + j * step, row_step, rows, row)
+            tile_store(tile, out, m * N + n, N, rows, N - n)
 
 
 @helper

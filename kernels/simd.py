@@ -86,10 +86,14 @@ def run_length(integers, i, n):
     return int(others[0]) if others.size else run.size
 
 
+def prefetch(array, i):
+    """Ask for the cache line with place i of an int32 array, which is to be read soon; computes nothing."""
+
+
 # --- tiles -----------------------------------------------------------------------------------------
-# The lowest tile of a matrix may hang over its edge: then only `rows` >= 1 of its ROWS rows exist. In
-# compiled code those below repeat the last one: they read, compute and write the same numbers once more,
-# which saves a second kind of tile.
+# A tile may have fewer rows of its matrix: `rows` >= 1 of ROWS. In compiled code those below repeat the last
+# one: they read and write the same numbers once more, which saves a second kind of tile. Only the lowest is
+# left out of the sums where it is one too many, as it often is: 64 rows are 8 tiles of 8.
 
 
 def tile_zeros():

@@ -21,6 +21,7 @@ from autollm.kernels.simd import (
     max_lanes,
     maximum,
     multiply_add,
+    prefetch,
     run_length,
     splat,
     store,
@@ -266,6 +267,12 @@ def _run_length(b, integers, i, n):
     return b.zext(b.cttz(differs, ir.Constant(ir.IntType(1), 0)), i.type)
 
 
+@_compiles(prefetch, NOTHING, ARRAY, PLACE, array_of=types.int32)
+def _prefetch(b, array, i):
+    to_read, keep, data = _i32(0), _i32(3), _i32(1)
+    _intrinsic(b, "llvm.prefetch.p0", ir.VoidType(), b.gep(array, [i]), to_read, keep, data)
+
+
 def _row(b, r, pitch, rows):
     """The place of row r, or of the last one if there is no row r."""
     r, last = ir.Constant(rows.type, r), b.sub(rows, ir.Constant(rows.type, 1))
@@ -289,18 +296,28 @@ def _tile_load(b, array, i, pitch, rows, n):
 @_compiles(tile_store, NOTHING, TILE, ARRAY, PLACE, PLACE, PLACE, PLACE)
 def _tile_store(b, tile, array, i, pitch, rows, n):
     start, mask = b.gep(array, [i]), _first(b, n)
-    for r in range(ROWS):
+    for r in reversed(range(ROWS)):  # so that what stays at the last row's place is the last row
         _masked_store(b, b.extract_value(tile, r), _address(b, start, _row(b, r, pitch, rows)), mask)
 
 
 @_compiles(tile_add_outer, TILE, TILE, ARRAY, PLACE, PLACE, PLACE, VECTOR)
 def _tile_add_outer(b, tile, array, i, pitch, rows, vector):
     start = b.gep(array, [i])
-    for r in range(ROWS):
+
+    def add(r, tile):
         number = b.load(b.gep(start, [_row(b, r, pitch, rows)]))
         row = _multiply_add(b, _broadcast(b, number), vector, b.extract_value(tile, r))
-        tile = b.insert_value(tile, row, r)
-    return tile
+        return b.insert_value(tile, row, r)
+
+    for r in range(ROWS - 1):
+        tile = add(r, tile)
+    before = b.block
+    with b.if_then(b.icmp_signed("==", rows, ir.Constant(rows.type, ROWS))):
+        whole, inside = add(ROWS - 1, tile), b.block
+    either = b.phi(_tile)
+    either.add_incoming(tile, before)
+    either.add_incoming(whole, inside)
+    return either
 
 
 @_compiles(transpose, NOTHING, ARRAY, PLACE, PLACE, PLACE, PLACE, ARRAY, PLACE, PLACE)
