@@ -42,8 +42,8 @@ def linear(w: Input, b: Input, h: Input) -> Node:
     linear_forward(w.v, b.v, h.v, out)
 
     def back(g: Array) -> None:
-        dw, db, dh = w.bucket(), b.bucket(), h.bucket()
-        linear_backward(w.v, h.v, g, dw, db, dh)
+        dw, db, dh = w.bucket(), b.bucket(), h.bucket(False)
+        linear_backward(w.v, h.v, g, dw, db, dh, h.collects)
         w.back(dw)
         b.back(db)
         h.back(dh)

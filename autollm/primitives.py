@@ -112,8 +112,8 @@ def embedding_bag(table: Input, ids: Ids) -> Node:
     embedding_bag_forward(table.v, ids, out)
 
     def back(g: Array) -> None:
-        dtable = table.bucket()
-        embedding_bag_backward(ids, g, dtable)
+        dtable = table.bucket(False)
+        embedding_bag_backward(ids, g, dtable, table.collects)
         table.back(dtable)
 
     return Node(out, back)

@@ -40,7 +40,7 @@ def train_compiled(  # type: ignore[no-untyped-def]
         matmul_wh_forward(W, h, logits)
         xent_from_logits_forward(logits, block_targets[i], dlogits)
         matmul_wh_backward(W, h, dlogits, dW, dh, 0)
-        embedding_bag_backward(block_contexts[i], dh, dE)
+        embedding_bag_backward(block_contexts[i], dh, dE, 1)
         sgd_update(values, grads, rate * (1 - step / steps))
 
 

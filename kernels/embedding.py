@@ -217,9 +217,9 @@ def embedding_bag_forward(table, ids, out):
         sum_runs(copy, start, pitch, ids, out)
 
 
-@kernel("(i4[:, ::1], f4[:, ::1], f4[:, ::1])")
-def embedding_bag_backward(ids, g, dtable):
-    """dtable[ids[b, k]] += g[b]: g (B, D)"""
+@kernel("(i4[:, ::1], f4[:, ::1], f4[:, ::1], i8)")
+def embedding_bag_backward(ids, g, dtable, add):
+    """dtable[ids[b, k]] += g[b], from 0 on unless add: g (B, D)"""
     (V, D), (B, K) = dtable.shape, ids.shape
     if g.shape[0] != B or g.shape[1] != D:
         raise ShapeError(
@@ -230,6 +230,8 @@ def embedding_bag_backward(ids, g, dtable):
     check_ids(ids.reshape(B * K), V)
     if D == 0:
         return  # what follows takes a row to have a last vector
+    if not add:
+        dtable[:] = 0
     short = K < LONG_BACKWARD
     if 2 * V >= B * K or (short and D % LANES == 0):
         scatter_rows(ids, g, dtable, 0, D)

@@ -93,10 +93,10 @@ def linear_forward(w, b, h, out):
     product(h, D, 1, D, transposed(w), out, True)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1])")
-def linear_backward(w, h, g, dw, db, dh):
-    """dw += g.T @ h; db += sum of g's rows; dh += g @ w: w and dw (V, D), db (V,), h and dh (B, D),
-    g (B, V)"""
+@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1], i8)")
+def linear_backward(w, h, g, dw, db, dh, add):
+    """dw += g.T @ h; db += sum of g's rows; dh += g @ w, or dh = g @ w unless add: w and dw (V, D), db (V,),
+    h and dh (B, D), g (B, V)"""
     (V, D), B = w.shape, h.shape[0]
     # fmt: off
     if (
@@ -114,4 +114,4 @@ def linear_backward(w, h, g, dw, db, dh):
     for row in range(B):
         for v in range(V):
             db[v] += g[row, v]
-    product(g, V, 1, V, w, dh, True)
+    product(g, V, 1, V, w, dh, add)

@@ -28,8 +28,11 @@ def test_contexts_that_begin_with_runs_of_all_lengths(B, K, D):
     dtable = np.ones((V, D), np.float32)
     expected = np.ones((V, D))
     np.add.at(expected, ids, g[:, None, :])
-    embedding_bag_backward(ids, g, dtable)
+    embedding_bag_backward(ids, g, dtable, 1)
     np.testing.assert_allclose(dtable, expected, rtol=1e-4, atol=1e-3)
+    dtable.fill(np.nan)
+    embedding_bag_backward(ids, g, dtable, 0)
+    np.testing.assert_allclose(dtable, expected - 1, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("K", [1, 5, 9])
@@ -38,7 +41,7 @@ def test_rows_of_nothing_touch_nothing(B, K):
     table, ids = np.zeros((5, 0), np.float32), np.zeros((B, K), np.int32)
     guarded = np.full(200, 3.5, np.float32)
     embedding_bag_forward(table, ids, guarded[100:100].reshape(B, 0))
-    embedding_bag_backward(ids, np.zeros((B, 0), np.float32), guarded[100:100].reshape(5, 0))
+    embedding_bag_backward(ids, np.zeros((B, 0), np.float32), guarded[100:100].reshape(5, 0), 0)
     assert (guarded == 3.5).all()
 
 
