@@ -1,0 +1,62 @@
+"""JAX: a compiled step, called from Python or a hundred times in one `scan`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.peers import RATE, Rows, Task
+
+
+class JaxStep:
+    def __init__(self, task: Task) -> None:
+        counts, targets, B = jnp.array(task.counts), jnp.array(task.examples.targets), task.workload.batch
+
+        def loss(params: Any, chosen: Any) -> Any:
+            E, W = params
+            logits = (counts[chosen] @ E) @ W.T
+            places = targets[chosen][:, None]
+            return -jnp.take_along_axis(jax.nn.log_softmax(logits), places, axis=1).mean()
+
+        def learn(params: Any, chosen: Any) -> Any:
+            value, slopes = jax.value_and_grad(loss)(params, chosen)
+            return jax.tree.map(lambda old, slope: old - RATE * slope, params, slopes), value
+
+        def step(state: Any, _: Any = None) -> Any:
+            params, key = state
+            key, draw = jax.random.split(key)
+            params, value = learn(params, jax.random.randint(draw, (B,), 0, len(targets)))
+            return (params, key), value
+
+        self.learn = jax.jit(learn)
+        self.advance = self.compiled(step)
+        self.state = tuple(map(jnp.array, task.start)), jax.random.key(0)
+
+    steps_per_call = 1
+
+    def compiled(self, step: Any) -> Any:
+        return jax.jit(step, donate_argnums=0)
+
+    def follow(self, rows: Rows) -> None:
+        params, key = self.state
+        for chosen in rows:
+            params, _ = self.learn(params, chosen)
+        self.state = params, key
+
+    def run(self, steps: int) -> None:
+        for _ in range(-(-steps // self.steps_per_call)):
+            self.state, value = self.advance(self.state)
+        value.block_until_ready()
+
+    def weights(self) -> tuple[Any, Any]:
+        E, W = self.state[0]
+        return E, W
+
+
+class JaxScan(JaxStep):
+    steps_per_call = 100
+
+    def compiled(self, step: Any) -> Any:
+        return jax.jit(lambda state: jax.lax.scan(step, state, length=self.steps_per_call), donate_argnums=0)

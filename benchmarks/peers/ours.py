@@ -1,0 +1,45 @@
+"""AutoLLM: through the Node graph, as a user calls it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from autollm.models import Model, ReorderedBag, parameters
+from autollm.optim import SGD, constant
+from autollm.primitives import xent_from_logits
+from autollm.train import Budget, train
+from benchmarks.peers import RATE, Rows, Task
+from benchmarks.workloads import ALPHABET
+
+
+class Ours:
+    def __init__(self, task: Task) -> None:
+        self.task, self.model = task, self.build(task)
+        self.optimiser = SGD(parameters(self.model).values())
+
+    def build(self, task: Task) -> Model:
+        return task.model
+
+    def follow(self, rows: Rows) -> None:
+        for chosen in rows:
+            contexts, targets = self.task.examples.contexts[chosen], self.task.examples.targets[chosen]
+            xent_from_logits(self.model(contexts), targets).back(1.0)
+            self.optimiser.step(RATE)
+
+    def run(self, steps: int) -> None:
+        budget, batch = Budget(steps=steps), self.task.workload.batch
+        train(self.model, self.task.examples, budget=budget, batch=batch, lr=RATE, schedule=constant)
+
+    def weights(self) -> tuple[Any, Any]:
+        bag: Any = self.model
+        return bag.E.v, bag.W.v
+
+
+class Reordered(Ours):
+    def build(self, task: Task) -> Model:
+        E, W = task.start
+        model = ReorderedBag(ALPHABET.size, E.shape[1], np.random.default_rng(0))
+        model.E.v[...], model.W.v[...] = E, W
+        return model
