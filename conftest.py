@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
                 raise pytest.UsageError(f"--{option.replace('_', '-')} goes with --benchmark")
         return
     if not config.pluginmanager.hasplugin("benchmark"):
-        raise pytest.UsageError("--benchmark needs the benchmark extra: pip install 'autollm[benchmark]'")
+        raise pytest.UsageError("--benchmark needs the benchmark extra: pip install -e '.[benchmark]'")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = [str(BENCHMARKS)]
     config.option.benchmark_only = True

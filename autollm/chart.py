@@ -22,7 +22,7 @@ def check(path: str) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise InputError("--plot needs matplotlib: pip install 'autollm[benchmark]'") from None
+        raise InputError("--plot needs matplotlib: pip install matplotlib") from None
 
 
 def draw(curves: dict[str, Curve], path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -30,6 +31,8 @@ def load(path: str) -> tuple[Model, Config, Alphabet]:
     """Read a model. Raises InputError for a file that is missing, damaged, foreign or too new."""
     from safetensors import SafetensorError, safe_open
 
+    if os.path.isdir(path):
+        raise InputError(f"cannot read the model {path}: it is a folder")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -13,6 +13,8 @@ from autollm.errors import InputError
 
 def check_target(path: str) -> None:
     """Raise InputError if nothing can be saved at `path`, before the work that is to be saved."""
+    if not path:
+        raise InputError("cannot save to '': a file needs a name")
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.stat(path).st_mode):

@@ -21,7 +21,7 @@ from autollm.experiment import (
     make_plan,
     warm_up,
 )
-from autollm.kernels.jit import report
+from autollm.kernels.jit import is_empty_cache, report
 from autollm.memory import check_memory
 from autollm.models import MODELS, configure
 from autollm.train import Budget
@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     talk = cli.Talker(options.quiet)
     words = read_words(options.data)
     corpus = Corpus.of(words, None, options.seed)
-    if options.plot:
+    if options.plot is not None:
         from autollm import chart
 
         chart.check(options.plot)
@@ -172,6 +172,8 @@ def step_up(plan: Plan, corpus: Corpus, talk: cli.Talker, moments: int) -> Rung:
     """Train one model, after its kernels are compiled."""
     name = plan.config.model
     before, seconds = report.compiled, report.seconds
+    if is_empty_cache():
+        talk("compiling the kernels, which takes some seconds for every model, first run only")
     warm_up(plan)
     if report.compiled > before:
         talk(

@@ -18,7 +18,7 @@ def check_memory(plan: Plan, corpus: Corpus, samples: int) -> None:
     if needed > available:
         raise InputError(
             f"these sizes need about {needed / 1e9:,.1f} GB of memory, and this machine has "
-            f"{available / 1e9:,.1f} GB: choose smaller --batch, --context or --dim"
+            f"{available / 1e9:,.1f} GB: choose smaller --batch, --context, --dim, --hidden or --layers"
         )
 
 

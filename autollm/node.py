@@ -73,8 +73,8 @@ class Node:
     def bucket(self, cleared: bool = True) -> Array:
         """Where a primitive gathers this Node's share, to be passed to `back`: an array of v's shape.
 
-        It holds zeros; or anything, unless `cleared`, for a primitive that adds to what `collects` and
-        overwrites the rest.
+        It holds zeros to add to. Unless `cleared`, it may hold anything: a primitive that asks for that
+        overwrites it if `collects` is 0, and adds to it if `collects` is 1, as it is for a Param.
         """
         return np.zeros(self.v.shape, float32) if cleared else empty(self.v.shape)
 

@@ -126,7 +126,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="K",
         help="choose among the K likeliest letters only; 0: among all (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=cli.whole(0, 2**63), default=0, help="(default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=cli.whole(0, 2**63), default=0, help="another seed, other words (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

@@ -21,7 +21,7 @@ from autollm.experiment import (
     warm_up,
 )
 from autollm.files import check_target
-from autollm.kernels.jit import report
+from autollm.kernels.jit import is_empty_cache, report
 from autollm.memory import check_memory
 from autollm.models import MAX_SIZE, MODELS, configure
 from autollm.optim import OPTIMISERS, RATES, SCHEDULES
@@ -68,13 +68,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="RATE",
         help="learning rate at its highest (default: the bag 1.5 / context, less for batches below 16; "
         f"{', '.join(f'{name} {kind.lr:g}' for name, kind in MODELS.items() if kind.lr)}; with an optimiser "
-        f"that is not the model's own {', '.join(f'{name} {rate:g}' for name, rate in RATES.items())})",
+        f"that is not the model's own: {', '.join(f'{name} {rate:g}' for name, rate in RATES.items())})",
     )
     option(
         "--schedule",
         choices=SCHEDULES,
-        help="how the learning rate goes on: as it is, down to 0 in a line or a wave, or up first and down"
-        + _suits("schedule"),
+        help="how the learning rate goes on: as it is, down to 0 in a straight line or along a cosine, or up "
+        "first and then straight down" + _suits("schedule"),
     )
     option(
         "--clip",
@@ -123,7 +123,7 @@ def _suits(setting: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     talk = cli.Talker(options.quiet)
-    if options.save:
+    if options.save is not None:
         check_target(options.save)
     words = read_words(options.data)
     corpus = Corpus.of(words, options.held_out, options.seed)
@@ -135,6 +135,8 @@ def main(argv: list[str] | None = None) -> int:
         f"{len(corpus.held_out):,} held out"
     )
 
+    if is_empty_cache():
+        talk("compiling the kernels, which takes some seconds, first run only")
     warm_up(plan)
     startup = cli.seconds_since_start()
     how = "compiled, first run only" if report.compiled else "loaded"

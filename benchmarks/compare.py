@@ -37,12 +37,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m benchmarks.compare",
         description="Compare results of `pytest --benchmark` with the first: ratios above 1 are faster.",
+        epilog="example:  python -m benchmarks.compare before.json after.json --any-source --fail-below 0.9",
         allow_abbrev=False,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="FILE", help="results, or folders of them")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--markdown", action="store_true", help="a table to paste")
     output.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument(
+        "--any-source",
+        action="store_true",
+        help="compare different versions of this program too, say before and after a change",
+    )
     parser.add_argument("--plot", type=chart_file, metavar="FILE", help="draw the ratios, as .png or .svg")
     parser.add_argument(
         "--fail-below",
@@ -82,6 +88,7 @@ def render(runs: list[Run], rows: list[Row], markdown: bool = False) -> str:
         table(*_rows(runs, rows), markdown=markdown),
         *(["\n".join(_losses(runs))] if any("one_second" in row.name for row in rows) else []),
         *_differences(runs, markdown),
+        *(["They measured different versions of this program."] if _have_other_sources(runs) else []),
         "\n".join(line for i in range(1, len(runs)) for line in _explanation(runs, rows, i)),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -127,6 +134,10 @@ def _differences(runs: list[Run], markdown: bool) -> list[str]:
         return ["The machines and their software are the same."]
     header = ["what differs", *LETTERS[: len(runs)]]
     return [table(header, found, left=len(header), markdown=markdown)]
+
+
+def _have_other_sources(runs: list[Run]) -> bool:
+    return len({run.fingerprint["source"] for run in runs}) > 1
 
 
 def _explanation(runs: list[Run], rows: list[Row], i: int) -> list[str]:
@@ -182,16 +193,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = build_parser().parse_args(argv)
         if len(options.runs) > len(LETTERS):
             raise InputError(f"at most {len(LETTERS)} runs can be compared, got {len(options.runs)}")
-        runs, problems = load_all(options.runs)
+        runs, problems = load_all(options.runs, options.any_source)
         for problem in problems:
             print(f"compare: {problem}", file=sys.stderr)
         rows = compare(runs)
+        if options.fail_below and not any(one.ratio for row in rows for one in row.verdicts):
+            raise InputError("--fail-below: none of these runs' benchmarks can be compared")
         if options.plot:
             from benchmarks.plot import draw
 
             draw(runs, rows, options.plot)
     except InputError as error:
         print(f"compare: error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"compare: error: {error.name} is needed: pip install -e '.[benchmark]'", file=sys.stderr)
         return 2
     try:
         print(as_json(runs, rows) if options.json else render(runs, rows, options.markdown), flush=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from benchmarks.runs import Run, Series
 
@@ -97,6 +96,7 @@ def verdict(a: Series, b: Series) -> Verdict:
     the whole interval lies farther from 1 than the visits of either run lie apart by themselves: a
     machine that was at half its speed for half of a run has shown nothing.
     """
+    from scipy.stats import bootstrap
 
     def ratio_of(x: Any, y: Any, axis: int = -1) -> Any:
         return np.median(y, axis=axis) / np.median(x, axis=axis)
@@ -126,7 +126,9 @@ def unrest(series: Series) -> float:
 def expectations(first: Run, other: Run) -> list[Expectation]:
     """If a step's Python ran as the interpreter loop does, and its kernels as the multiply-adds do."""
     speeds = {name: _ratio(name, first, other) for name in ("interpreter", "fma")}
-    found = []
+    found: list[Expectation] = []
+    if first.smoke or other.smoke:
+        return found
     for name, step in first.series.items():
         ceiling = first.series.get(name.replace("step[", "ceiling["))
         if not name.startswith("step[") or ceiling is None or None in speeds.values():

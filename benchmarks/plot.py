@@ -19,7 +19,7 @@ def draw(runs: list[Run], rows: list[Row], target: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        raise InputError("--plot needs matplotlib: pip install 'autollm[benchmark]'") from None
+        raise InputError("--plot needs matplotlib: pip install matplotlib") from None
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter

@@ -109,6 +109,8 @@ def _calibrators(run: Run) -> str:
 
 
 def _noise(run: Run) -> str:
+    if run.smoke:
+        return "This was a smoke run: its figures mean nothing."
     if run.noise["noisy"]:
         return f"This run was NOISY: {'; '.join(run.noise['why'])}."
     return "This run was quiet."

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 SCHEMA = 1
 TIMES = {"s": 1.0, "ms": 1e3, "ns": 1e9}  # units of rows that show a time; all others are rates
+PARTS = ("configuration", "data", "source")  # of a fingerprint
 CALIBRATORS = ("dispatch", "interpreter", "fma", "memory")  # rows about the machine alone
 
 
@@ -114,12 +115,14 @@ def load(path: Path) -> Run:
     return run
 
 
-def load_all(paths: list[Path]) -> tuple[list[Run], list[str]]:
+def load_all(paths: list[Path], any_source: bool = False) -> tuple[list[Run], list[str]]:
     """Runs to be compared with the first of them, and a line for each file that is left out.
 
     A folder stands for the results in it; what cannot be used there is left out, while a file that was
-    named must be good. All runs must have one fingerprint: the first's or, in a folder, the newest's.
+    named must be good. All runs must have one fingerprint: the first's or, in a folder, the newest's; with
+    `any_source` only its configuration and data.
     """
+    parts = PARTS[:-1] if any_source else PARTS
     runs: list[Run] = []
     left_out: list[str] = []
     for path in paths:
@@ -132,9 +135,9 @@ def load_all(paths: list[Path]) -> tuple[list[Run], list[str]]:
                 left_out.append(str(error))
     if runs:
         model = max(runs, key=lambda run: run.identity) if paths[0].is_dir() else runs[0]
-        others = [run for run in runs if run.fingerprint != model.fingerprint]
-        left_out += [f"{run.path}: {_difference(model, run)}" for run in others]
-        runs = [run for run in runs if run not in others]
+        reasons = {run: _difference(model, run, parts) for run in runs}
+        left_out += [f"{run.path}: {reason}" for run, reason in reasons.items() if reason]
+        runs = [run for run in runs if not reasons[run]]
     if len(runs) < 2:
         raise InputError("; ".join([*left_out, f"two runs are needed to compare, found {len(runs)}"]))
     return runs, left_out
@@ -149,10 +152,10 @@ def _load_new(path: Path, runs: list[Run]) -> Run:
     return run
 
 
-def _difference(model: Run, run: Run) -> str:
-    parts = [
-        part
-        for part in ("configuration", "data", "source")
-        if model.fingerprint[part] != run.fingerprint[part]
-    ]
-    return f"not comparable with {model.path}, it measured another {' and another '.join(parts)}"
+def _difference(model: Run, run: Run, parts: tuple[str, ...]) -> str:
+    """Why two runs cannot be compared; nothing if they can."""
+    others = [part for part in parts if model.fingerprint[part] != run.fingerprint[part]]
+    if not others:
+        return ""
+    hint = "; --any-source compares versions of this program" if others == ["source"] else ""
+    return f"not comparable with {model.path}, it measured another {' and another '.join(others)}{hint}"

@@ -204,6 +204,11 @@ def _cache_folder() -> str | None:
     return None
 
 
+def is_empty_cache() -> bool:
+    """Whether no kernel has been kept yet, so that all that are needed have to be compiled."""
+    return CACHE_FOLDER is not None and not any(Path(CACHE_FOLDER).rglob("*.nbi"))
+
+
 @contextmanager
 def _numba_cache_in(folder: str | None) -> Iterator[None]:
     """numba fixes a function's cache folder when it is decorated; put ours there, then restore."""

@@ -92,8 +92,8 @@ def prefetch(array, i):
 
 # --- tiles -----------------------------------------------------------------------------------------
 # A tile may have fewer rows of its matrix: `rows` >= 1 of ROWS. In compiled code those below repeat the last
-# one: they read and write the same numbers once more, which saves a second kind of tile. Only the lowest is
-# left out of the sums where it is one too many, as it often is: 64 rows are 8 tiles of 8.
+# one: they read and write the same numbers once more, which saves a second kind of tile. But one row fewer is
+# frequent (64 rows are 8 tiles of 8), so a tile that is not full leaves its lowest row out of the sums.
 
 
 def tile_zeros():

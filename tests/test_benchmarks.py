@@ -129,6 +129,23 @@ def test_failing_below_a_ratio(capsys, tmp_path):
     assert compared(capsys, "--fail-below", "0.4", *files)[0] == 0
 
 
+def test_failing_below_a_ratio_needs_one(capsys, tmp_path):
+    files = write(tmp_path / "a.json"), write(tmp_path / "b.json", 1, smoke=True)
+    status, out, err = compared(capsys, "--fail-below", "0.9", *files)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "can be compared" in err
+
+
+def test_versions_of_the_program(capsys, tmp_path):
+    another = {"configuration": "c", "data": "d", "source": "other", "digest": "y"}
+    files = write(tmp_path / "a.json"), write(tmp_path / "b.json", 1, 150_000.0, fingerprint=another)
+    status, out, err = compared(capsys, *files)
+    assert (status, out) == (2, "") and "another source; --any-source" in err
+    status, out, err = compared(capsys, "--any-source", *files)
+    assert (status, err) == (0, "")
+    assert "faster" in out and "different versions of this program" in out
+
+
 def test_a_folder_of_results(capsys, tmp_path):
     for seed in range(3):
         write(tmp_path / f"{seed}.json", seed)

@@ -84,8 +84,10 @@ def test_remarks_go_to_standard_error(trained):
 
 def test_a_first_run_says_that_it_compiles(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    for expected in ("compiled, first run only", "loaded"):
-        assert expected in autollm("train", *QUICK, "--model", "bigram", env=environment).stderr
+    for expected, is_first in (("compiled, first run only", True), ("loaded", False)):
+        remarks = autollm("train", *QUICK, "--model", "bigram", env=environment).stderr
+        assert expected in remarks
+        assert ("compiling the kernels" in remarks) == is_first, "it says so before the wait"
 
 
 def test_json_holds_everything():
@@ -266,6 +268,7 @@ def test_models_that_cannot_be_read(capsys, tmp_path):
     foreign.write_bytes(b"emma\nolivia\n" * 20)
     assert "not a safetensors file" in refused_here(capsys, str(foreign), command=sample)
     assert foreign.read_bytes() == b"emma\nolivia\n" * 20
+    assert "it is a folder" in refused_here(capsys, str(tmp_path), command=sample)
 
 
 def test_a_target_that_cannot_be_written_is_refused_before_training(capsys, tmp_path):
@@ -273,6 +276,7 @@ def test_a_target_that_cannot_be_written_is_refused_before_training(capsys, tmp_
     missing = str(tmp_path / "no" / "model")
     assert "cannot save to" in refused_here(capsys, "--seconds", "60", "--save", missing)
     assert "not a regular file" in refused_here(capsys, "--seconds", "60", "--save", str(tmp_path))
+    assert "a file needs a name" in refused_here(capsys, "--seconds", "60", "--save", "")
     assert time.monotonic() - start < 60, "it did not train first"
 
 

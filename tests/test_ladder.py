@@ -88,7 +88,7 @@ def test_a_chart_that_cannot_be_drawn_is_refused_before_training(capsys, data, t
     assert "of 80 words none are held out" in few
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     line = refused(capsys, "--data", data, "--plot", str(tmp_path / "chart.png"))
-    assert "--plot needs matplotlib: pip install 'autollm[benchmark]'" in line
+    assert "--plot needs matplotlib: pip install matplotlib" in line
     assert os.listdir(tmp_path) == []
 
 
@@ -153,7 +153,8 @@ attention = sys.modules["autollm.kernels.attention"].causal_attention_forward
 assert not attention.signatures, "a kernel was compiled that only another model needs"
 ladder.main(["--steps", "2", "--quiet", "--data", sys.argv[1]])
 assert attention.signatures
-assert counts == [0] * 8, f"kernels were compiled or loaded in the training time: {counts}"
+assert len(counts) == 1 + len(ladder.MODELS)
+assert not any(counts), f"kernels were compiled or loaded in the training time: {counts}"
 """
 
 

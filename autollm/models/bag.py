@@ -11,7 +11,7 @@ from autollm.primitives import Ids, gather_rows, matmul_wh, sum_over_k
 class Bag:
     """logits = W @ (E[c1] + ... + E[cK])
 
-    The logits depend on E and W only through E @ W.T, so the training loss has a single minimum.
+    The logits are linear in E @ W.T, and the loss is convex in them: with D >= V, it has one minimum.
     """
 
     def __init__(self, vocabulary: int, dim: int, rng: np.random.Generator) -> None:

@@ -1,7 +1,7 @@
 """The bag's training step written by others, to be measured beside ours: `python -m benchmarks.peers`.
 
 Every peer trains the same model, from the same state, on the same examples, in float32 and one thread:
-draw a batch, forward, backward, update. Each is written in the way that is fastest there. NumPy, PyTorch and
+draw a batch, forward, backward, update. Each is written in the fastest way that we found. NumPy, PyTorch and
 JAX, whose look-ups are slow, are given a table of how often each letter stands in each context, so that their
 bag is a matrix product.
 """

@@ -64,12 +64,15 @@ PEERS = {
 def build_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(
         prog="python -m benchmarks.peers",
-        description="Steps per second of the bag's training step, written in other ways, beside ours: each "
-        "in one thread and a process of its own, in turn. Those that are not installed are left out.",
+        description="Steps per second of the bag's training step, written in other ways, beside ours: each\n"
+        "in one thread and a process of its own, in turn, after it was held against the same\n"
+        "steps in float64. The ratio is ours to theirs, the median over the rounds: below 1,\n"
+        "they are faster. What is not installed is left out; `pip install -e '.[peers]'` brings\n"
+        "JAX and PyTorch, and the variable CC names the C compiler.",
         epilog="example:  python -m benchmarks.peers --peers numpy,jax-scan --rounds 5 --markdown",
     )
     option = parser.add_argument
-    option("--peers", type=some(PEERS), default=list(PEERS), metavar="NAME,...",
+    option("--peers", type=some(PEERS), metavar="NAME,...",
            help=f"which, beside ours: {', '.join(PEERS)} (default: all that are there)")  # fmt: skip
     option("--sizes", type=some(SIZES), default=list(SIZES), metavar="SIZE,...",
            help=f"batch x context x embedding: {', '.join(SIZES)} (default: all)")  # fmt: skip
@@ -135,10 +138,13 @@ def timed(peer: Peer, seconds: float) -> float:
 def measure(options: argparse.Namespace) -> dict[tuple[str, str], list[float]]:
     """Rates of every peer at every size, a round after the other."""
     talk = cli.Talker(quiet=False)
-    names = list(dict.fromkeys([OURS, *options.peers]))
+    names = list(dict.fromkeys([OURS, *(options.peers or PEERS)]))
     for name in names:
         if not PEERS[name].is_there():
-            talk(f"left out: {PEERS[name].title} ({PEERS[name].needs} is not installed)")
+            missing = f"{PEERS[name].title} ({PEERS[name].needs} is not installed)"
+            if options.peers:
+                raise InputError(f"--peers {name}: {missing}")
+            talk(f"left out: {missing}")
     names = [name for name in names if PEERS[name].is_there()]
     rates: dict[tuple[str, str], list[float]] = {(n, size): [] for n in names for size in options.sizes}
     for count in range(options.rounds):

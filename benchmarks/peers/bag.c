@@ -1,7 +1,9 @@
 /* The bag's training step in C, for one size: B, K and D are constants, and so is everything that can be
  * known beforehand. Vectors are those of GCC and Clang; the loops over tiles keep their sums in registers.
  *
- *     cc -O3 -march=native -ffast-math -shared -fPIC -DB=64 -DK=3 -DD=32 -DV=27 -o bag.so bag.c
+ *     cc -O3 -march=native -shared -fPIC -DB=64 -DK=3 -DD=32 -DV=27 -o bag.so bag.c
+ *
+ * with the flags for floating point that in_c.py has.
  */
 #include <stdint.h>
 #include <string.h>
@@ -25,7 +27,7 @@ static const int32_t *windows; /* (N, K + 1): contexts and, in the last column, 
 static int64_t N;
 static float rate;
 
-/* e**x for x <= 0: 2**n * e**f, with a polynomial for |f| <= ln(2) / 2. */
+/* e**x for x <= 0: 2**n * e**f, with a polynomial for |f| <= ln(2) / 2; below -87 it is 0. */
 static inline vec vexp(vec x)
 {
     vec lowest = (vec){} - 87.0f;
@@ -38,7 +40,7 @@ static inline vec vexp(vec x)
     y = y * f + 0.499988943f;
     y = y * f + 0.999999702f;
     y = y * f + 1.00000012f;
-    return y * (vec)((n + 127) << 23);
+    return (vec)(~below & (ivec)(y * (vec)((n + 127) << 23)));
 }
 
 static inline float sum(vec x)
