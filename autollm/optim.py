@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from autollm.buffers import Array
+from autollm.buffers import Array, aligned
 from autollm.kernels.optimiser import adam_update, clip_to_norm, momentum_update, sgd_update
 from autollm.node import Param
 
@@ -28,8 +28,10 @@ def flatten(params: Iterable[Param]) -> tuple[Array, Array]:
         return values, grads
     if any(param.v.base is not None for param in params):
         raise ValueError("another optimiser updates some of these parameters, but not just these")
-    values = np.concatenate([param.v.ravel() for param in params])
-    grads = np.concatenate([param.grad.ravel() for param in params])
+    size = sum(param.v.size for param in params)
+    values, grads = aligned((size,)), aligned((size,))
+    np.concatenate([param.v.ravel() for param in params], out=values)
+    np.concatenate([param.grad.ravel() for param in params], out=grads)
     start = 0
     for param in params:
         stop = start + param.v.size
