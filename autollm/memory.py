@@ -29,7 +29,7 @@ def _bytes_needed(plan: Plan, corpus: Corpus, samples: int) -> int:
     config = plan.config
     B, K, V = plan.batch, config.context, corpus.alphabet.size
     D, H, layers = config.dim or 0, config.hidden or 0, config.layers or 0
-    rows = places + words + samples  # of contexts; twice, while they are made
+    rows = places + words + samples  # of contexts; twice: apart, and in windows to draw from
     row = D + V + H + layers * (16 * D + K * (config.heads or 0))  # of a step's arrays
     params = V * (V + 2 * D + H) + H * (K * D + H) + K * D + 12 * layers * D * D
     return 4 * (2 * rows * (K + 1) + 2 * B * (K + 1) + 4 * max(B, 4096) * row + 4 * params)

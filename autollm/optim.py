@@ -30,8 +30,8 @@ def flatten(params: Iterable[Param]) -> tuple[Array, Array]:
         raise ValueError("another optimiser updates some of these parameters, but not just these")
     size = sum(param.v.size for param in params)
     values, grads = aligned((size,)), aligned((size,))
-    np.concatenate([param.v.ravel() for param in params], out=values)
-    np.concatenate([param.grad.ravel() for param in params], out=grads)
+    np.concatenate([param.v.ravel() for param in params], out=values, casting="no")
+    np.concatenate([param.grad.ravel() for param in params], out=grads, casting="no")
     start = 0
     for param in params:
         stop = start + param.v.size

@@ -26,7 +26,7 @@ def draw_batches(windows, bits, contexts, targets):
     K, draws = W - 1, n * B
     # fmt: off
     if (
-        N < 1 or W < 1 or bits.shape[0] != draws
+        N < 1 or bits.shape[0] != draws
         or contexts.shape[0] != n or contexts.shape[1] != B or contexts.shape[2] != K
     ):
         raise ShapeError(
@@ -38,7 +38,9 @@ def draw_batches(windows, bits, contexts, targets):
     flat_contexts, flat_targets = contexts.reshape(draws, K), targets.reshape(draws)
     for draw in range(-AHEAD, draws):
         if draw + AHEAD < draws:
-            prefetch(windows, row_of(bits[draw + AHEAD], N) * W)
+            start = row_of(bits[draw + AHEAD], N) * W
+            prefetch(windows, start)
+            prefetch(windows, start + K)
         if draw >= 0:
             row = row_of(bits[draw], N)
             for k in range(K):

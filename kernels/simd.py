@@ -91,9 +91,9 @@ def prefetch(array, i):
 
 
 # --- tiles -----------------------------------------------------------------------------------------
-# A tile may have fewer rows of its matrix: `rows` >= 1 of ROWS. In compiled code those below repeat the last
-# one: they read and write the same numbers once more, which saves a second kind of tile. But one row fewer is
-# frequent (64 rows are 8 tiles of 8), so a tile that is not full leaves its lowest row out of the sums.
+# A tile may have fewer rows of its matrix: 1 <= rows <= ROWS. In compiled code those below repeat the last
+# one, which saves a second kind of tile. But one row fewer is frequent (64 rows are 8 tiles of 8), so a tile
+# that is not full leaves its lowest row out of the sums.
 
 
 def tile_zeros():
@@ -102,18 +102,18 @@ def tile_zeros():
 
 def tile_load(array, i, pitch, rows, n):
     """Row r: load_first(array, i + r * pitch, n, 0)."""
-    return np.stack([load_first(array, i + r * pitch, n, 0.0) for r in range(min(rows, ROWS))])
+    return np.stack([load_first(array, i + r * pitch, n, 0.0) for r in range(rows)])
 
 
 def tile_store(tile, array, i, pitch, rows, n):
     """Row r: store_first(tile[r], array, i + r * pitch, n)."""
-    for r in range(min(rows, ROWS)):
-        store_first(tile[r], array, i + r * pitch, n)
+    for r, vector in enumerate(np.broadcast_to(tile, (rows, LANES))):
+        store_first(vector, array, i + r * pitch, n)
 
 
 def tile_add_outer(tile, array, i, pitch, rows, vector):
     """tile + outer(column, vector): row r gains array[i + r * pitch] * vector. Products are sums of these."""
-    column = array.reshape(-1)[i + pitch * np.arange(min(rows, ROWS))]
+    column = array.reshape(-1)[i + pitch * np.arange(rows)]
     return tile + column[:, None] * vector
 
 

@@ -296,7 +296,7 @@ def _tile_load(b, array, i, pitch, rows, n):
 @_compiles(tile_store, NOTHING, TILE, ARRAY, PLACE, PLACE, PLACE, PLACE)
 def _tile_store(b, tile, array, i, pitch, rows, n):
     start, mask = b.gep(array, [i]), _first(b, n)
-    for r in reversed(range(ROWS)):  # so that what stays at the last row's place is the last row
+    for r in reversed(range(ROWS)):  # rows that repeat the last one's place come first, and are overwritten
         _masked_store(b, b.extract_value(tile, r), _address(b, start, _row(b, r, pitch, rows)), mask)
 
 

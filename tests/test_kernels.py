@@ -7,6 +7,8 @@ import pytest
 
 from autollm.kernels.cross_entropy import masked_xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
+from autollm.kernels.examples import draw_batches
+from autollm.kernels.matmul import linear_forward, matmul_wh_backward, matmul_wh_forward
 
 
 @pytest.mark.parametrize("D", [1, 27, 32, 33, 128])
@@ -50,3 +52,41 @@ def test_scores_of_no_letters_touch_nothing():
     nothing = guarded[100:100].reshape(40, 0)
     assert masked_xent_from_logits_forward(nothing, np.full(40, -1, np.int32), nothing) == 0
     assert (guarded == 3.5).all()
+
+
+def test_a_product_of_nothing_is_nothing():
+    """Sums of no terms: rows without numbers, or no examples."""
+    w, h, out = np.zeros((3, 0), np.float32), np.zeros((5, 0), np.float32), np.full((5, 3), 7, np.float32)
+    matmul_wh_forward(w, h, out)
+    assert (out == 0).all()
+    linear_forward(w, np.array([1, 2, 3], np.float32), h, out)
+    assert (out == [1, 2, 3]).all()
+    dw, none = np.full((3, 4), 7, np.float32), np.zeros((0, 4), np.float32)
+    matmul_wh_backward(np.ones((3, 4), np.float32), none, np.zeros((0, 3), np.float32), dw, none.copy(), 0)
+    assert (dw == 7).all(), "no examples add nothing"
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("B", [1, 64, 100])
+def test_draws_are_the_rows_that_the_bits_choose(n, B):
+    """More and fewer of them than are asked for ahead."""
+    windows = np.arange(50 * 4, dtype=np.int32).reshape(50, 4)
+    bits = np.random.default_rng(0).integers(0, 2**32, n * B, np.uint32)
+    contexts, targets = np.zeros((n, B, 3), np.int32), np.zeros((n, B), np.int32)
+    draw_batches(windows, bits, contexts, targets)
+    chosen = windows[(bits.astype(np.int64) * 50) >> 32]
+    np.testing.assert_array_equal(contexts.reshape(-1, 3), chosen[:, :3])
+    np.testing.assert_array_equal(targets.reshape(-1), chosen[:, 3])
+
+
+@pytest.mark.parametrize("change", ["no rows", "columns", "bits", "batches", "examples"])
+def test_draws_of_sizes_that_do_not_agree_are_refused(change):
+    windows, bits = np.zeros((0 if change == "no rows" else 5, 4), np.int32), np.zeros(6, np.uint32)
+    shape = (
+        3 if change == "batches" else 2,
+        4 if change == "examples" else 3,
+        2 if change == "columns" else 3,
+    )
+    targets = np.zeros((2, 3), np.int32)
+    with pytest.raises(ValueError, match="draw_batches"):
+        draw_batches(windows, bits[: 5 if change == "bits" else 6], np.zeros(shape, np.int32), targets)

@@ -3,7 +3,7 @@
 Every peer trains the same model, from the same state, on the same examples, in float32 and one thread:
 draw a batch, forward, backward, update. Each is written in the fastest way that we found. NumPy, PyTorch and
 JAX, whose look-ups are slow, are given a table of how often each letter stands in each context, so that their
-bag is a matrix product.
+bag is a matrix product. C and NumPy do not work out the loss itself, only its derivatives; the others do.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from autollm import cli
 from autollm.errors import InputError
 from autollm.train import mean_loss
 from benchmarks.peers import Peer, Task, deviation
+from benchmarks.peers.in_c import COMPILER
 from benchmarks.tables import number, table
 from benchmarks.workloads import SIZES
 
@@ -30,6 +32,7 @@ ONE_THREAD = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     "JAX_PLATFORMS": "cpu",
+    "NPROC": "1",  # for XLA's pool of threads
 }
 
 
@@ -39,7 +42,8 @@ class Entry:
 
     title: str
     place: str  # module:class in this package
-    needs: str = ""  # a module, or a compiler
+    module: str = ""  # that it needs
+    program: str = ""  # that it needs
 
     def load(self) -> type[Peer]:
         module, name = self.place.split(":")
@@ -47,13 +51,14 @@ class Entry:
         return peer
 
     def is_there(self) -> bool:
-        return not self.needs or find_spec(self.needs) is not None or which(self.needs) is not None
+        module_is_there = not self.module or find_spec(self.module) is not None
+        return module_is_there and (not self.program or which(self.program) is not None)
 
 
 PEERS = {
     OURS: Entry("AutoLLM", "ours:Ours"),
     "reordered": Entry("AutoLLM, reordered", "ours:Reordered"),
-    "c": Entry("C, vectors by hand", "in_c:InC", os.environ.get("CC", "cc")),
+    "c": Entry("C, vectors by hand", "in_c:InC", program=COMPILER[0]),
     "jax-scan": Entry("JAX, 100 steps in a scan", "by_jax:JaxScan", "jax"),
     "numpy": Entry("NumPy, derivatives by hand", "by_numpy:ByNumpy"),
     "jax": Entry("JAX, one jitted step", "by_jax:JaxStep", "jax"),
@@ -141,20 +146,22 @@ def measure(options: argparse.Namespace) -> dict[tuple[str, str], list[float]]:
     names = list(dict.fromkeys([OURS, *(options.peers or PEERS)]))
     for name in names:
         if not PEERS[name].is_there():
-            missing = f"{PEERS[name].title} ({PEERS[name].needs} is not installed)"
+            missing = f"{PEERS[name].title} ({PEERS[name].module or PEERS[name].program} is not installed)"
             if options.peers:
                 raise InputError(f"--peers {name}: {missing}")
             talk(f"left out: {missing}")
     names = [name for name in names if PEERS[name].is_there()]
     rates: dict[tuple[str, str], list[float]] = {(n, size): [] for n in names for size in options.sizes}
-    for count in range(options.rounds):
-        for name in names:
-            if talk.watched:
-                line = f"round {count + 1} of {options.rounds}: {PEERS[name].title}"
-                print(f"\r{line:<70}", end="", file=sys.stderr, flush=True)
-            for size, found in in_own_process(name, options).items():
-                rates[name, size].append(found)
-    talk.end_progress()
+    try:
+        for count in range(options.rounds):
+            for name in names:
+                if talk.watched:
+                    line = f"round {count + 1} of {options.rounds}: {PEERS[name].title}"
+                    print(f"\r{line:<70}", end="", file=sys.stderr, flush=True)
+                for size, found in in_own_process(name, options).items():
+                    rates[name, size].append(found)
+    finally:
+        talk.end_progress()
     return rates
 
 
@@ -163,10 +170,12 @@ def in_own_process(name: str, options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.peers", "--worker", name]
     command += ["--sizes", ",".join(options.sizes), "--seconds", str(options.seconds)]
     done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True)
+    if done.returncode < 0:
+        raise InputError(f"{PEERS[name].title}: ended by {signal.Signals(-done.returncode).name}")
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise InputError(f"{PEERS[name].title}: {said[-1].removeprefix('autollm: error: ')}")
-    found: dict[str, float] = json.loads(done.stdout)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 

@@ -13,7 +13,7 @@
 #define ROWS 8                  /* of a tile of examples */
 #define LETTERS 9               /* of a tile of letters */
 #define UP(n, rows) (((n) + (rows) - 1) / (rows) * (rows))
-_Static_assert(B % ROWS == 0 && D % (2 * LANES) == 0, "B in tiles, D in pairs of vectors");
+_Static_assert(B % ROWS == 0 && D % (2 * LANES) == 0 && UP(V, LETTERS) <= VP, "whole tiles");
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));

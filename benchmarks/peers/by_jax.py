@@ -11,6 +11,8 @@ from benchmarks.peers import RATE, Rows, Task
 
 
 class JaxStep:
+    steps_per_call = 1
+
     def __init__(self, task: Task) -> None:
         counts, targets, B = jnp.array(task.counts), jnp.array(task.examples.targets), task.workload.batch
 
@@ -20,35 +22,34 @@ class JaxStep:
             places = targets[chosen][:, None]
             return -jnp.take_along_axis(jax.nn.log_softmax(logits), places, axis=1).mean()
 
-        def learn(params: Any, chosen: Any) -> Any:
+        def step(params: Any, chosen: Any) -> Any:
             value, slopes = jax.value_and_grad(loss)(params, chosen)
             return jax.tree.map(lambda old, slope: old - RATE * slope, params, slopes), value
 
-        def step(state: Any, _: Any = None) -> Any:
+        def advance(state: Any) -> Any:
             params, key = state
             key, draw = jax.random.split(key)
-            params, value = learn(params, jax.random.randint(draw, (B,), 0, len(targets)))
-            return (params, key), value
+            rows = jax.random.randint(draw, (self.steps_per_call, B), 0, len(targets))
+            params, losses = self.repeat(step, params, rows)
+            return (params, key), losses
 
-        self.learn = jax.jit(learn)
-        self.advance = self.compiled(step)
+        self.step = jax.jit(step)
+        self.advance = jax.jit(advance, donate_argnums=0)
         self.state = tuple(map(jnp.array, task.start)), jax.random.key(0)
 
-    steps_per_call = 1
-
-    def compiled(self, step: Any) -> Any:
-        return jax.jit(step, donate_argnums=0)
+    def repeat(self, step: Any, params: Any, rows: Any) -> Any:
+        return step(params, rows[0])
 
     def follow(self, rows: Rows) -> None:
         params, key = self.state
         for chosen in rows:
-            params, _ = self.learn(params, chosen)
+            params, _ = self.step(params, chosen)
         self.state = params, key
 
     def run(self, steps: int) -> None:
         for _ in range(-(-steps // self.steps_per_call)):
-            self.state, value = self.advance(self.state)
-        value.block_until_ready()
+            self.state, losses = self.advance(self.state)
+        losses.block_until_ready()
 
     def weights(self) -> tuple[Any, Any]:
         E, W = self.state[0]
@@ -58,5 +59,5 @@ class JaxStep:
 class JaxScan(JaxStep):
     steps_per_call = 100
 
-    def compiled(self, step: Any) -> Any:
-        return jax.jit(lambda state: jax.lax.scan(step, state, length=self.steps_per_call), donate_argnums=0)
+    def repeat(self, step: Any, params: Any, rows: Any) -> Any:
+        return jax.lax.scan(step, params, rows)

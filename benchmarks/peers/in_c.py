@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from autollm.errors import InputError
 from benchmarks.peers import RATE, Rows, Task
 
+COMPILER = shlex.split(os.environ.get("CC") or "cc")
 # What -ffast-math allows, by name: the option itself would change how the whole process, in which others
 # compute too, treats numbers near 0.
 FLOATS = "-fassociative-math -fno-signed-zeros -fno-trapping-math -freciprocal-math -ffinite-math-only"
@@ -26,12 +28,16 @@ def place(array: np.ndarray) -> ctypes.c_void_p:
 
 def compile_to(library: str, constants: list[str]) -> None:
     """Compile bag.c. Raises InputError with the first thing that the compiler says if it fails."""
-    compiler, source = os.environ.get("CC", "cc"), str(Path(__file__).with_name("bag.c"))
-    command = [compiler, *FLAGS, *constants, "-o", library, source]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    source = Path(__file__).with_name("bag.c")
+    command = [*COMPILER, *FLAGS, *constants, "-o", library, str(source)]
+    try:
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    except OSError as error:
+        raise InputError(f"cannot run the C compiler {COMPILER[0]}: {error.strerror}") from None
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise InputError(f"{compiler} cannot compile {source}: {said[0]}")
+        first = next((line for line in said if "error" in line), said[-1])
+        raise InputError(f"{COMPILER[0]} cannot compile {source.name}: {first}")
 
 
 class InC:
@@ -43,7 +49,10 @@ class InC:
         with tempfile.TemporaryDirectory() as folder:
             library = os.path.join(folder, "bag.so")
             compile_to(library, constants)
-            self.library = ctypes.CDLL(library)
+            try:
+                self.library = ctypes.CDLL(library)
+            except OSError as error:
+                raise InputError(f"cannot load what {COMPILER[0]} made of bag.c: {error}") from None
         self.windows = np.column_stack([task.examples.contexts, task.examples.targets])
         N = ctypes.c_int64(len(self.windows))
         self.library.begin(place(self.windows), N, ctypes.c_float(RATE), place(E), place(W))
