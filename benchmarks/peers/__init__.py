@@ -1,6 +1,6 @@
 """The bag's training step written by others, to be measured beside ours: `python -m benchmarks.peers`.
 
-Every peer trains the same model, from the same state, on the same examples, in float32 and one thread:
+Every peer trains the same model, from the same state, on the same examples, in float32, on one core:
 draw a batch, forward, backward, update. Each is written in the fastest way that we found. NumPy, PyTorch and
 JAX, whose look-ups are slow, are given a table of how often each letter stands in each context, so that their
 bag is a matrix product. C and NumPy do not work out the loss itself, only its derivatives; the others do.

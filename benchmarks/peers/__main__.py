@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(
         prog="python -m benchmarks.peers",
         description="Steps per second of the bag's training step, written in other ways, beside ours: each\n"
-        "in one thread and a process of its own, in turn, after it was held against the same\n"
+        "on one core in a process of its own, in turn, after it was held against the same\n"
         "steps in float64. The ratio is ours to theirs, the median over the rounds: below 1,\n"
         "they are faster. What is not installed is left out; `pip install -e '.[peers]'` brings\n"
         "JAX and PyTorch, and the variable CC names the C compiler.",
@@ -140,6 +140,12 @@ def timed(peer: Peer, seconds: float) -> float:
     return steps / elapsed
 
 
+def stay_on_one_core() -> None:
+    """Let this process and all threads that it will start run on one core, where the system can do that."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 def measure(options: argparse.Namespace) -> dict[tuple[str, str], list[float]]:
     """Rates of every peer at every size, a round after the other."""
     talk = cli.Talker(quiet=False)
@@ -182,6 +188,7 @@ def in_own_process(name: str, options: argparse.Namespace) -> dict[str, float]:
 def main(argv: list[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     if options.worker:
+        stay_on_one_core()
         print(json.dumps({size: rate(options.worker, size, options.seconds) for size in options.sizes}))
         return 0
     rates = measure(options)
