@@ -11,6 +11,7 @@ from benchmarks.runs import Run, Series
 
 CONFIDENCE = 0.95
 RESAMPLES = 5000
+SHORT = 8  # a list of so many is told in full
 LEAST_EFFECT = 0.02  # a smaller difference is never called one
 
 # How rows are ordered: what a user feels first, what the machine alone can do last.
@@ -147,14 +148,14 @@ def _ratio(name: str, first: Run, other: Run) -> float | None:
 
 
 def differences(runs: list[Run]) -> dict[str, list[str]]:
-    """What is not the same in all machines: a value for each run. Of lists, what not all have."""
+    """What is not the same in all machines: a value for each run. Of long lists, what not all have."""
     facts = [_flat(run.machine) for run in runs]
     result = {}
     for key in dict.fromkeys(key for fact in facts for key in fact):
         values = [fact.get(key) for fact in facts]
         if all(value == values[0] for value in values):
             continue
-        if all(isinstance(value, list) for value in values):
+        if all(isinstance(value, list) for value in values) and max(map(len, values)) > SHORT:  # type: ignore[arg-type]
             shared = set.intersection(*(set(value) for value in values))  # type: ignore[arg-type]
             result[key] = [_spell([item for item in value if item not in shared]) for value in values]  # type: ignore[union-attr]
         else:
