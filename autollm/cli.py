@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from autollm.errors import DivergedError, InputError
@@ -54,6 +54,20 @@ def positive_float(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a finite number above 0")
     return value
+
+
+def some(known: Iterable[str], kind: str = "") -> Callable[[str], list[str]]:
+    """An option that names some of what is known, separated by commas."""
+    names = list(known)
+
+    def convert(text: str) -> list[str]:
+        for name in text.split(","):
+            if name not in names:
+                what = f"{kind} {name[:40]!r}".lstrip()
+                raise argparse.ArgumentTypeError(f"there is no {what}; there are {', '.join(names)}")
+        return list(dict.fromkeys(text.split(",")))
+
+    return convert
 
 
 def add_data(parser: argparse.ArgumentParser, default: str) -> None:

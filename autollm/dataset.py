@@ -133,6 +133,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def windows(self) -> Ids:
+        """contexts and, in the last column, targets: (N, K + 1), a copy. An example is in one place there."""
+        return np.column_stack([self.contexts, self.targets])
+
     def parts(self, size: int) -> Iterator[tuple[Ids, Ids, int]]:
         """All examples, about `size` targets at a time: contexts, targets (flat), how many count."""
         step = max(size // self.targets[0].size, 1)
@@ -213,15 +218,14 @@ def batches(examples: Examples, batch: int, seed: int) -> Iterator[list[tuple[Id
         raise ValueError(f"a batch must have at least 1 example, got {batch}")
     context = examples.contexts.shape[1]
     count = min(max(2**16 // (batch * (context + 1)), 1), 64)
-    bits = _random_bits(seed, count * batch)
+    bits = random_bits(seed, count * batch)
     if examples.targets.ndim == 2:
         return _blocks_of_words(examples, count, batch, bits)
-    windows = np.column_stack([examples.contexts, examples.targets])  # what one draw reads is in one place
-    return _blocks_of_windows(windows, count, batch, bits)
+    return _blocks_of_windows(examples.windows, count, batch, bits)
 
 
-def _random_bits(seed: int, size: int) -> Iterator[np.ndarray]:
-    """Arrays of `size` random uint32; a bit generator's stream is the same in every version of numpy."""
+def random_bits(seed: int, size: int) -> Iterator[np.ndarray]:
+    """Endless arrays of `size` uint32; a bit generator's stream is the same in every version of numpy."""
     random = np.random.PCG64(seed)
     while True:
         yield random.random_raw((size + 1) // 2).view(np.uint32)[:size]

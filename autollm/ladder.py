@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_budget(parser)
     option(
         "--models",
-        type=some_models,
+        type=cli.some(MODELS, "model"),
         default=",".join(MODELS),
         metavar="NAME,...",
         help="which, in this order (default: %(default)s)",
@@ -97,17 +97,6 @@ def build_parser() -> argparse.ArgumentParser:
     option("--quiet", action="store_true", help="nothing on standard error but errors")
     option("--json", action="store_true", help="print one JSON object instead of the table")
     return parser
-
-
-def some_models(text: str) -> list[str]:
-    """An option that names models, separated by commas."""
-    names = text.split(",")
-    for name in names:
-        if name not in MODELS:
-            raise argparse.ArgumentTypeError(
-                f"there is no model {name[:40]!r}; there are {', '.join(MODELS)}"
-            )
-    return list(dict.fromkeys(names))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,12 +5,14 @@ What a step through the Node graph takes beyond this is what the graph costs.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from autollm.buffers import aligned
+from autollm.dataset import random_bits
 from autollm.kernels.cross_entropy import xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
 from autollm.kernels.examples import draw_batches
@@ -53,11 +55,10 @@ def arguments(model: Any, workload: Workload) -> tuple[Any, ...]:
     examples, block = examples_of(workload), block_of(workload)
     B, K = workload.batch, workload.config.context
     V, D = model.E.v.shape
-    random = np.random.PCG64(0)
-    rows = [random.random_raw((block * B + 1) // 2).view(np.uint32)[: block * B] for _ in range(32)]
+    rows = list(islice(random_bits(0, block * B), 32))
     return (
         *(workload.rate, model.E.v, model.W.v, model.E.grad, model.W.grad, values, grads),
-        *(np.column_stack([examples.contexts, examples.targets]), np.array(rows)),
+        *(examples.windows, np.array(rows)),
         *(np.empty((block, B, K), np.int32), np.empty((block, B), np.int32)),
         *map(aligned, ((B, D), (B, D), (B, V), (B, V))),
     )

@@ -36,6 +36,13 @@ def bag_loss(model: Bag, examples: Examples) -> tuple[float, Matrix, Matrix]:
     return loss, dE, dlogits.T @ h
 
 
+def letter_counts(examples: Examples) -> Matrix:
+    """How often each letter stands in each context: (N, V)."""
+    counts = np.zeros((len(examples), ALPHABET.size))
+    np.add.at(counts, (np.arange(len(examples))[:, None], examples.contexts), 1.0)
+    return counts
+
+
 @cache
 def optimum(name: str) -> float:
     """The least loss that any bag can have on a workload's examples, in nats per letter.
@@ -45,8 +52,7 @@ def optimum(name: str) -> float:
     from scipy.optimize import minimize
 
     examples, V = examples_of(WORKLOADS[name]), ALPHABET.size
-    counts = np.zeros((len(examples), V))  # how often each letter stands in each context
-    np.add.at(counts, (np.arange(len(examples))[:, None], examples.contexts), 1.0)
+    counts = letter_counts(examples)
 
     def loss_and_slope(flat: Matrix) -> tuple[float, Matrix]:
         loss, dlogits = softmax_loss(counts @ flat.reshape(V, V), examples.targets)

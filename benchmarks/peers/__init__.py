@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from autollm.dataset import Examples
-from autollm.models import Bag, Model
-from benchmarks.reference import bag_loss
-from benchmarks.workloads import ALPHABET, WORKLOADS, Workload, examples_of, fresh_model
+from autollm.models import Model
+from benchmarks.reference import bag_loss, letter_counts
+from benchmarks.workloads import WORKLOADS, Workload, examples_of, fresh_model
 
 RATE = 0.1  # of learning, constant
 Rows = npt.NDArray[np.int64]  # (steps, B): which examples each step is to learn from
@@ -47,9 +47,7 @@ class Task:
     @cached_property
     def counts(self) -> Floats:
         """How often each letter stands in each context: (N, V)."""
-        counts = np.zeros((len(self.examples), ALPHABET.size), np.float32)
-        np.add.at(counts, (np.arange(len(counts))[:, None], self.examples.contexts), 1)
-        return counts
+        return letter_counts(self.examples).astype(np.float32)
 
 
 class Peer(Protocol):
@@ -69,16 +67,12 @@ class Peer(Protocol):
 
 def deviation(peer: type[Peer], name: str, steps: int = 20) -> float:
     """How far a peer's parameters are, after some given steps, from those of the reference in float64."""
-    task = Task.named(name)
+    task, trained = Task.named(name), peer(Task.named(name))
     rows = np.random.default_rng(0).integers(len(task.examples), size=(steps, task.workload.batch))
-    bag = Bag(ALPHABET.size, task.workload.config.dim or 0, np.random.default_rng(0))
-    E, W = (values.astype(np.float64) for values in task.start)
-    model: Any = bag
-    for chosen in rows:
-        model.E.v, model.W.v = E, W
-        _, dE, dW = bag_loss(bag, Examples(task.examples.contexts[chosen], task.examples.targets[chosen]))
-        E, W = E - RATE * dE, W - RATE * dW
-    trained = peer(task)
     trained.follow(rows)
-    theirs = trained.weights()
-    return max(float(np.abs(np.asarray(a) - b).max()) for a, b in zip(theirs, (E, W), strict=True))
+    bag: Any = task.model
+    for chosen in rows:
+        _, dE, dW = bag_loss(bag, Examples(task.examples.contexts[chosen], task.examples.targets[chosen]))
+        bag.E.v, bag.W.v = bag.E.v - RATE * dE, bag.W.v - RATE * dW  # in float64 from here on
+    pairs = zip(trained.weights(), (bag.E.v, bag.W.v), strict=True)
+    return max(float(np.abs(np.asarray(theirs) - reference).max()) for theirs, reference in pairs)

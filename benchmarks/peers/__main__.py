@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from shutil import which
@@ -77,9 +76,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example:  python -m benchmarks.peers --peers numpy,jax-scan --rounds 5 --markdown",
     )
     option = parser.add_argument
-    option("--peers", type=some(PEERS), metavar="NAME,...",
+    option("--peers", type=cli.some(PEERS), metavar="NAME,...",
            help=f"which, beside ours: {', '.join(PEERS)} (default: all that are there)")  # fmt: skip
-    option("--sizes", type=some(SIZES), default=list(SIZES), metavar="SIZE,...",
+    option("--sizes", type=cli.some(SIZES), default=list(SIZES), metavar="SIZE,...",
            help=f"batch x context x embedding: {', '.join(SIZES)} (default: all)")  # fmt: skip
     option("--rounds", type=cli.whole(1, 1000), default=3, metavar="N",
            help="how often each is measured; medians are shown (default: %(default)s)")  # fmt: skip
@@ -88,19 +87,6 @@ def build_parser() -> argparse.ArgumentParser:
     option("--markdown", action="store_true", help="a table to paste")
     option("--worker", choices=PEERS, help=argparse.SUPPRESS)
     return parser
-
-
-def some(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """An option that names some of what is known, separated by commas."""
-    names = list(known)
-
-    def convert(text: str) -> list[str]:
-        for name in text.split(","):
-            if name not in names:
-                raise argparse.ArgumentTypeError(f"there is no {name[:40]!r}; there are {', '.join(names)}")
-        return list(dict.fromkeys(text.split(",")))
-
-    return convert
 
 
 def rate(name: str, size: str, seconds: float) -> float:

@@ -50,20 +50,20 @@ class InC:
             library = os.path.join(folder, "bag.so")
             compile_to(library, constants)
             try:
-                self.library = ctypes.CDLL(library)
+                self.bag = ctypes.CDLL(library)
             except OSError as error:
                 raise InputError(f"cannot load what {COMPILER[0]} made of bag.c: {error}") from None
-        self.windows = np.column_stack([task.examples.contexts, task.examples.targets])
+        self.windows = task.examples.windows  # C keeps a pointer to it
         N = ctypes.c_int64(len(self.windows))
-        self.library.begin(place(self.windows), N, ctypes.c_float(RATE), place(E), place(W))
+        self.bag.begin(place(self.windows), N, ctypes.c_float(RATE), place(E), place(W))
 
     def follow(self, rows: Rows) -> None:
-        self.library.follow(place(rows), ctypes.c_int64(len(rows)))
+        self.bag.follow(place(rows), ctypes.c_int64(len(rows)))
 
     def run(self, steps: int) -> None:
-        self.library.run(ctypes.c_int64(steps))
+        self.bag.run(ctypes.c_int64(steps))
 
     def weights(self) -> tuple[Any, Any]:
         E, W = (np.empty_like(values) for values in self.start)
-        self.library.weights(place(E), place(W))
+        self.bag.weights(place(E), place(W))
         return E, W

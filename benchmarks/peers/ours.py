@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from autollm.models import Model, ReorderedBag, parameters
+from autollm.models import Model, parameters
 from autollm.optim import SGD, constant
 from autollm.primitives import xent_from_logits
 from autollm.train import Budget, train
 from benchmarks.peers import RATE, Rows, Task
-from benchmarks.workloads import ALPHABET
+from benchmarks.workloads import fresh_model, reordered
 
 
 class Ours:
@@ -39,7 +38,4 @@ class Ours:
 
 class Reordered(Ours):
     def build(self, task: Task) -> Model:
-        E, W = task.start
-        model = ReorderedBag(ALPHABET.size, E.shape[1], np.random.default_rng(0))
-        model.E.v[...], model.W.v[...] = E, W
-        return model
+        return fresh_model(replace(task.workload, make=reordered))
