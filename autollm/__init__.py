@@ -3,21 +3,15 @@
 The bricks, for a model of your own: `Node`, `Param`, `dup`, the primitives, and the optimisers.
 """
 
-from autollm.layers import (
-    add_bias,
-    add_positions,
-    causal_attention,
-    concat,
-    layer_norm,
-    linear,
-    masked_xent_from_logits,
-    reshape,
-    rms_norm,
-)
+from autollm.bricks.attention import causal_attention
+from autollm.bricks.cross_entropy import masked_xent_from_logits, xent_from_logits
+from autollm.bricks.embedding import embedding_bag, gather_rows, sum_over_k
+from autollm.bricks.layout import add_bias, add_positions, concat, reshape
+from autollm.bricks.matmul import linear, matmul_wh
+from autollm.bricks.norm import layer_norm, rms_norm
+from autollm.bricks.pointwise import add, blend, gelu, mul, relu, sigmoid, tanh
+from autollm.learning.optim import SGD, Adam, Momentum
 from autollm.node import Node, Param, dup
-from autollm.optim import SGD, Adam, Momentum
-from autollm.pointwise import add, blend, gelu, mul, relu, sigmoid, tanh
-from autollm.primitives import embedding_bag, gather_rows, matmul_wh, sum_over_k, xent_from_logits
 
 __all__ = [
     "SGD",

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int32]  # tokens, or row numbers
 
 CACHE_LINE = 64  # bytes; 128 in some machines, where to begin at every other line is as good
 PATIENCE = 64  # how often an array may be found in use before it counts as held for good

@@ -8,9 +8,10 @@ import sys
 from dataclasses import dataclass
 
 from autollm import cli
-from autollm.dataset import read_words
 from autollm.errors import DivergedError, InputError
-from autollm.experiment import (
+from autollm.kernels.cache import is_empty_cache
+from autollm.kernels.kernel import report
+from autollm.learning.experiment import (
     FEW_WORDS,
     Corpus,
     Learned,
@@ -21,10 +22,10 @@ from autollm.experiment import (
     make_plan,
     warm_up,
 )
-from autollm.kernels.jit import is_empty_cache, report
-from autollm.memory import check_memory
+from autollm.learning.memory import check_memory
+from autollm.learning.training import Budget
+from autollm.learning.words import read_words
 from autollm.models import MODELS, configure
-from autollm.train import Budget
 
 NAMES = 3  # dreamed by every model
 MOMENTS = 16  # of a training run, at which the chart has the held-out loss

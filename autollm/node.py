@@ -106,6 +106,9 @@ class Param:
         self.grad += g
 
 
+Input = Node | Param  # what a primitive takes
+
+
 class _Copies:
     """What the copies of one value share: the sum of their reports, and how many are still due."""
 

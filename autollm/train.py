@@ -1,166 +1,223 @@
-"""The training loop, and `python -m autollm.train`: learning for one second."""
+"""Learning from a list of words for one second: `python -m autollm.train`."""
 
 from __future__ import annotations
 
-import itertools
+import argparse
+import json
 import sys
-import time
-import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import Any
 
-from autollm.dataset import Alphabet, Examples, batches, make_examples, make_sequences
-from autollm.errors import DivergedError
-from autollm.layers import masked_xent_from_logits
-from autollm.models import Model, parameters, reads_words
-from autollm.node import Node, Param
-from autollm.optim import SGD, Optimiser, Schedule, linear
-from autollm.optim import clip as clip_gradient
-from autollm.primitives import Ids, xent_from_logits
+from autollm import cli
+from autollm.files import check_target
+from autollm.kernels.cache import is_empty_cache
+from autollm.kernels.kernel import report
+from autollm.learning import checkpoint
+from autollm.learning.experiment import (
+    FEW_WORDS,
+    Corpus,
+    Learned,
+    Plan,
+    Samples,
+    dream_words,
+    learn,
+    make_plan,
+    warm_up,
+)
+from autollm.learning.memory import check_memory
+from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES
+from autollm.learning.training import Budget
+from autollm.learning.words import read_words
+from autollm.models import MAX_SIZE, MODELS, configure
+from autollm.sample import add_options
 
-
-@dataclass(frozen=True)
-class Budget:
-    """How long to train: seconds of clock time, or a number of steps."""
-
-    seconds: float = 1.0
-    steps: int | None = None
-
-    def __post_init__(self) -> None:
-        if not (self.seconds > 0 and (self.steps is None or self.steps > 0)):
-            raise ValueError(f"a budget must be above 0: seconds={self.seconds}, steps={self.steps}")
-
-    def clock(self) -> tuple[Callable[[], float], float]:
-        """A clock to be read after every step, and how far it may go: one that ticks once a reading,
-        or one that shows the time."""
-        if self.steps is not None:
-            return itertools.count().__next__, self.steps
-        return time.perf_counter, self.seconds
+SIZES = ("context", "dim", "hidden", "heads", "layers")
+SETTINGS = ("batch", "optimiser", "lr", "schedule", "clip")
 
 
-Watch = Callable[[int, float, float, float], None]  # of steps, seconds, loss, used part of the budget
+def build_parser() -> argparse.ArgumentParser:
+    parser = cli.Parser(
+        prog="autollm train",
+        description="Learn from a list of words for one second, then dream up new ones.",
+        epilog="example:  autollm train --data pets.txt --seconds 2 --samples 10 --save pets.safetensors",
+    )
+    option = parser.add_argument
+    default = " (default: %(default)s)"
+    cli.add_data(parser, "names")
+    cli.add_budget(parser)
+    option("--model", choices=MODELS, default="bag", help=", ".join(MODELS) + default)
+    size = cli.whole(1, MAX_SIZE)
+    option("--context", type=size, metavar="K", help="letters to look back" + _defaults("context"))
+    option("--dim", type=size, metavar="D", help="numbers in a letter's code" + _defaults("dim"))
+    option(
+        "--hidden", type=size, metavar="H", help="numbers in the hidden layer or memory" + _defaults("hidden")
+    )
+    option("--heads", type=size, metavar="N", help="heads of attention" + _defaults("heads"))
+    option("--layers", type=size, metavar="N", help="layers" + _defaults("layers"))
+    option(
+        "--batch",
+        type=cli.whole(1, 10**9),
+        metavar="B",
+        help="examples in a step: places in words, or whole words" + _suits("batch"),
+    )
+    option(
+        "--optimiser",
+        choices=OPTIMISERS,
+        help=f"{', '.join(OPTIMISERS)}" + _suits("optimiser"),
+    )
+    option(
+        "--lr",
+        type=cli.positive_float,
+        metavar="RATE",
+        help="learning rate at its highest (default: the bag 1.5 / context, less for batches below 16; "
+        f"{', '.join(f'{name} {kind.lr:g}' for name, kind in MODELS.items() if kind.lr)}; with an optimiser "
+        f"that is not the model's own: {', '.join(f'{name} {rate:g}' for name, rate in RATES.items())})",
+    )
+    option(
+        "--schedule",
+        choices=SCHEDULES,
+        help="how the learning rate goes on: as it is, down to 0 in a straight line or along a cosine, or up "
+        "first and then straight down" + _suits("schedule"),
+    )
+    option(
+        "--clip",
+        type=cli.positive_float,
+        metavar="NORM",
+        help="the longest that a gradient may be; a longer one is cut" + _suits("clip"),
+    )
+    option(
+        "--held-out",
+        type=cli.whole(0, 10**9),
+        metavar="N",
+        help="words to keep back and judge the model by (default: 1 in 10, but 1000 at most, and none of "
+        f"fewer than {FEW_WORDS} words)",
+    )
+    option(
+        "--seed",
+        type=cli.whole(0, 2**63),
+        default=0,
+        help="the same seed and --steps give the same words" + default,
+    )
+    option("--samples", type=cli.whole(0, 10**6), default=20, metavar="N", help="words to dream" + default)
+    add_options(parser)
+    option("--save", metavar="FILE", help="save the model, as safetensors")
+    option("--quiet", action="store_true", help="nothing on standard error but errors")
+    option("--json", action="store_true", help="print one JSON object instead of text")
+    return parser
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a training run came to."""
-
-    steps: int
-    seconds: float
-    interrupted: bool
+def _defaults(size: str) -> str:
+    """The models that have this size, and their defaults."""
+    having = (f"{name} {kind.sizes[size]}" for name, kind in MODELS.items() if size in kind.sizes)
+    return f" (default: {', '.join(having)})"
 
 
-def default_lr(context: int, batch: int) -> float:
-    """A learning rate that suits the bag: it adds up K codes, so a step moves the logits K times as
-    far; and a small batch's gradient is mostly noise."""
-    return 1.5 / context * min(batch / 16, 1.0)
-
-
-def train(
-    model: Model,
-    examples: Examples,
-    *,
-    budget: Budget = Budget(),
-    batch: int = 64,
-    lr: float | None = None,
-    seed: int = 0,
-    optimiser: Callable[[Iterable[Param]], Optimiser] = SGD,
-    schedule: Schedule = linear,
-    clip: float | None = None,
-    watch: Watch | None = None,
-) -> Run:
-    """Train `model` in place on random batches of `examples` until the budget is used.
-
-    The learning rate is `lr * schedule(used)`, when a part `used` of the budget is gone. A gradient longer
-    than `clip` (its Euclidean norm) is cut to that length. `watch(steps, seconds, loss, used)` is called now
-    and then; the time it takes is not counted. Ctrl-C ends training early. Raises DivergedError when the
-    loss is no longer a reasonable number, ValueError for a batch below 1.
-    """
-    if lr is None:
-        lr = default_lr(examples.contexts.shape[1], batch)
-    update = update_function(optimiser(parameters(model).values()), clip)
-    surprise = loss_function(model)
-    blocks = batches(examples, batch, seed)
-    step, interrupted, used = 0, False, 0.0
-    loss: Node | None
-    start = time.perf_counter()
-    clock, amount = budget.clock()
-    began = clock()
-    try:
-        while used < 1.0:
-            for contexts, targets in next(blocks):
-                loss = surprise(model(contexts), targets)
-                loss.back(1.0)
-                value = loss.v
-                del loss  # and all that led to it: the next step may write to the same memory
-                update(lr * schedule(used))
-                step += 1
-                used = (clock() - began) / amount
-                if used >= 1.0:
-                    break
-            check_loss(value, step, lr)
-            if watch:
-                stopped = time.perf_counter()
-                watch(step, stopped - start, value, used)
-                pause = time.perf_counter() - stopped
-                start += pause
-                if budget.steps is None:
-                    began += pause
-    except KeyboardInterrupt as interruption:
-        interrupted = True
-        with warnings.catch_warnings():  # that copies did not report: a backward pass was cut off
-            warnings.simplefilter("ignore")
-            loss = interruption.__traceback__ = None
-    return Run(step, time.perf_counter() - start, interrupted)
-
-
-def update_function(optimiser: Optimiser, clip: float | None) -> Callable[[float], None]:
-    """What updates all parameters at a given rate, clipping the gradient first if there is a limit."""
-    if clip is None:
-        return optimiser.step
-
-    def clip_and_step(rate: float) -> None:
-        clip_gradient(optimiser, clip)
-        optimiser.step(rate)
-
-    return clip_and_step
-
-
-def check_loss(loss: float, steps: int, lr: float) -> None:
-    """Raise DivergedError for a NaN, infinite or absurd loss: pure guessing costs ln(V), under 14 nats."""
-    if not loss < 1000.0:
-        raise DivergedError(f"the loss is {loss:g} after {steps} steps; try a --lr below {lr:g}")
-
-
-def mean_loss(model: Model, examples: Examples, chunk: int = 4096) -> float:
-    """The mean loss over all examples, in nats per letter."""
-    surprise = loss_function(model)
-    total, letters = 0.0, 0
-    for contexts, targets, count in examples.parts(chunk):
-        total += surprise(model(contexts), targets).v * count
-        letters += count
-    return total / letters
-
-
-def loss_function(model: Model) -> Callable[[Node, Ids], Node]:
-    """The mean surprise at the targets; of whole words, without the places that only pad them."""
-    return masked_xent_from_logits if reads_words(model) else xent_from_logits
-
-
-def examples_for(model: Model, words: list[str], alphabet: Alphabet, context: int) -> Examples:
-    """Examples of the kind that the model reads: windows, or whole words."""
-    make = make_sequences if reads_words(model) else make_examples
-    return make(words, alphabet, context)
+def _suits(setting: str) -> str:
+    """The models' defaults for a setting that all of them have."""
+    models: dict[Any, list[str]] = {}
+    for name, kind in MODELS.items():
+        models.setdefault(getattr(kind, setting), []).append(name)
+    if len(models) == 1:
+        return f" (default: {next(iter(models)) or 'none'})"
+    told = (f"{value or 'none'} for {', '.join(names)}" for value, names in models.items())
+    return f" (default: {'; '.join(told)})"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command `autollm train`: its options and what it prints are in train_command.py."""
-    from autollm import train_command
+    options = build_parser().parse_args(argv)
+    talk = cli.Talker(options.quiet)
+    if options.save is not None:
+        check_target(options.save)
+    words = read_words(options.data)
+    corpus = Corpus.of(words, options.held_out, options.seed)
+    corpus.alphabet.encode(options.prefix)  # an unknown letter is an error now, not after the training
+    plan = plan_of(options)
+    check_memory(plan, corpus, options.samples)
+    talk(
+        f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out, "
+        f"{len(corpus.held_out):,} held out"
+    )
 
-    return train_command.main(argv)
+    if is_empty_cache():
+        talk("compiling the kernels, which takes some seconds, first run only")
+    warm_up(plan)
+    startup = cli.seconds_since_start()
+    how = "compiled, first run only" if report.compiled else "loaded"
+    talk(f"{report.compiled or report.loaded} kernels {how}: {report.seconds:.2f} s")
+    talk(f"ready {startup:.2f} s after the start")
+
+    learned = learn(plan, corpus, talk.progress if talk.watched else None)
+    talk.end_progress()
+    samples = dream_words(
+        learned, plan, corpus, options.samples, temperature=options.temperature, prefix=options.prefix
+    )
+    run = learned.run
+    if options.json:
+        facts = {
+            "elapsed_seconds": run.seconds,
+            "steps": run.steps,
+            "steps_per_second": run.steps / run.seconds,
+            "final_loss": learned.final_loss,
+            "held_out_loss": learned.held_out_loss,
+            "samples": samples.words,
+            "new_samples": len(samples.new),
+            "samples_in_training": samples.in_training,
+            "samples_in_held_out": samples.in_held_out,
+            "parameters": learned.parameters,
+            "startup_seconds": startup,
+            "compile_seconds": report.seconds,
+            "compiled_kernels": report.compiled,
+            "interrupted": run.interrupted,
+            "words": len(words.distinct),
+            "held_out_words": len(corpus.held_out),
+            "repeated_words": words.repeated,
+            "examples": learned.examples,
+            "alphabet": corpus.alphabet.characters,
+            "config": vars(options) | settled(plan),
+        }
+        print(json.dumps(facts, ensure_ascii=False))
+    else:
+        print(_results(learned, samples))
+    sys.stdout.flush()  # what was learned is out before anything else can fail
+
+    if options.save:
+        checkpoint.save(options.save, learned.model, plan.config, corpus.alphabet)
+        talk(f"saved to {options.save}")
+    talk(f"{run.steps / run.seconds:,.0f} steps per second")
+    if samples.words:
+        new, count = len(samples.new), len(samples.words)
+        talk(f"{new} of {count} samples are new ({new / count:.0%})")
+    return cli.INTERRUPTED if run.interrupted else 0
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """The plan that the options make, with the model's own choice of what they leave open."""
+    config = configure(options.model, **{name: getattr(options, name) for name in SIZES})
+    budget = Budget(options.seconds, options.steps)
+    return make_plan(config, budget, options.seed, **{name: getattr(options, name) for name in SETTINGS})
+
+
+def settled(plan: Plan) -> dict[str, Any]:
+    """What the options left open, as the plan has it."""
+    sizes = {name: getattr(plan.config, name) for name in SIZES}
+    return sizes | {name: getattr(plan, name) for name in SETTINGS}
+
+
+def _results(learned: Learned, samples: Samples) -> str:
+    """What is printed for a person: time, steps, loss, numbered samples."""
+    lines = [
+        f"Elapsed: {learned.run.seconds:.3f} seconds",
+        f"Steps: {learned.run.steps}",
+        f"Final loss: {learned.final_loss:.4f}",
+    ]
+    if learned.held_out_loss is not None:
+        lines.append(f"Held-out loss: {learned.held_out_loss:.4f}")
+    lines.append("Samples:")
+    remarks = dict.fromkeys(samples.in_training, "  (in the list)")
+    remarks |= dict.fromkeys(samples.in_held_out, "  (held out)")
+    for number, word in enumerate(samples.words, 1):
+        lines.append(f"{number:2} : {word}{remarks.get(word, '')}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    from autollm import cli
-
     sys.exit(cli.run(main))

@@ -12,14 +12,14 @@ import numpy as np
 from numba import njit
 
 from autollm.buffers import aligned
-from autollm.dataset import random_bits
 from autollm.kernels.cross_entropy import xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
 from autollm.kernels.examples import draw_batches
 from autollm.kernels.matmul import matmul_wh_backward, matmul_wh_forward
-from autollm.kernels.optimiser import sgd_update
+from autollm.kernels.optim import sgd_update
+from autollm.learning.batches import random_bits
+from autollm.learning.optim import flatten
 from autollm.models import parameters
-from autollm.optim import flatten
 from benchmarks.workloads import Workload, block_of, examples_of
 
 

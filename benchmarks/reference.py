@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from autollm.dataset import Examples
+from autollm.learning.examples import Examples
 from autollm.models import Bag
 from benchmarks.workloads import ALPHABET, WORKLOADS, examples_of
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autollm.learning.sampling import dream
+from autollm.learning.training import Budget, Run, mean_loss, train
 from autollm.models import Model
-from autollm.sample import dream
-from autollm.train import Budget, Run, mean_loss, train
 from benchmarks.workloads import ALPHABET, SIZES, WORKLOADS, checked, examples_of, fresh_model
 
 BUDGET = 1.0  # seconds

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from autollm.dataset import make_examples, read_words
-from autollm.train import Budget, train
+from autollm.learning.examples import make_examples
+from autollm.learning.training import Budget, train
+from autollm.learning.words import read_words
 from benchmarks.workloads import ALPHABET, SIZES, checked, fresh_model, run_steps
 
 

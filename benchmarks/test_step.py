@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autollm.dataset import Examples, batches
+from autollm.bricks.cross_entropy import xent_from_logits
+from autollm.buffers import Ids
+from autollm.learning.batches import batches
+from autollm.learning.examples import Examples
+from autollm.learning.optim import SGD
+from autollm.learning.training import mean_loss
 from autollm.models import parameters
-from autollm.optim import SGD
-from autollm.primitives import Ids, xent_from_logits
-from autollm.train import mean_loss
 from benchmarks.ceiling import arguments, train_compiled
 from benchmarks.reference import bag_loss
 from benchmarks.tracing import kernels_of

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from autollm.dataset import Alphabet, Examples, batches, read_words
+from autollm.learning.alphabet import Alphabet
+from autollm.learning.batches import batches
+from autollm.learning.examples import Examples
+from autollm.learning.optim import OPTIMISERS
+from autollm.learning.training import Budget, examples_for, mean_loss, train
+from autollm.learning.words import read_words
 from autollm.models import Config, Model, ReorderedBag, build, configure, parameters
-from autollm.optim import OPTIMISERS
-from autollm.train import Budget, examples_for, mean_loss, train
 
 GOLDEN_STEPS = 20
 GOLDEN_TOLERANCE = 1e-3  # relative; machines differ in how they round, so not to the last bit

@@ -11,7 +11,8 @@ the last word compute is never kept.
 
 import numpy as np
 
-from autollm.kernels.jit import ShapeError, helper, kernel
+from autollm.kernels.errors import ShapeError
+from autollm.kernels.kernel import helper, kernel
 from autollm.kernels.simd import (
     LANES,
     REGISTER_LANES,

@@ -5,7 +5,8 @@ logits, surprise and dlogits (B, V) float32, targets (B,) int32.
 
 import numpy as np
 
-from autollm.kernels.jit import IdError, ShapeError, check_ids, helper, kernel
+from autollm.kernels.errors import IdError, ShapeError
+from autollm.kernels.kernel import check_ids, helper, kernel
 from autollm.kernels.simd import (
     LANES,
     exp,

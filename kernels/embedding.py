@@ -5,7 +5,8 @@ table (V, D) float32, ids (B, K) int32.
 
 import numpy as np
 
-from autollm.kernels.jit import ShapeError, check_ids, helper, kernel
+from autollm.kernels.errors import ShapeError
+from autollm.kernels.kernel import check_ids, helper, kernel
 from autollm.kernels.simd import (
     LANES,
     REGISTER_LANES,

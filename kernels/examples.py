@@ -6,7 +6,8 @@
 
 import numpy as np
 
-from autollm.kernels.jit import ShapeError, helper, kernel
+from autollm.kernels.errors import ShapeError
+from autollm.kernels.kernel import helper, kernel
 from autollm.kernels.simd import prefetch
 
 AHEAD = 64  # how many draws before a row is read it is asked for: the rows of a long list are far away

@@ -1,6 +1,7 @@
 """Putting arrays next to each other, and the same numbers into every row."""
 
-from autollm.kernels.jit import ShapeError, helper, kernel
+from autollm.kernels.errors import ShapeError
+from autollm.kernels.kernel import helper, kernel
 
 
 @helper

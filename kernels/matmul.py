@@ -5,7 +5,8 @@ All three products of a training step are one loop nest over tiles that stay in 
 
 import numpy as np
 
-from autollm.kernels.jit import ShapeError, helper, kernel
+from autollm.kernels.errors import ShapeError
+from autollm.kernels.kernel import helper, kernel
 from autollm.kernels.simd import (
     LANES,
     REGISTER_LANES,

@@ -6,7 +6,8 @@ mean and scale again from x, which is cheaper than keeping them.
 
 import numpy as np
 
-from autollm.kernels.jit import ShapeError, helper, kernel
+from autollm.kernels.errors import ShapeError
+from autollm.kernels.kernel import helper, kernel
 from autollm.kernels.simd import LANES, load_first, splat, store_first, sum_lanes
 
 EPSILON = 1e-5  # keeps a row of equal numbers from being divided by zero

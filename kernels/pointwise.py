@@ -4,7 +4,8 @@ All arrays of a call have the same shape (B, D). A backward kernel is given what
 kept: the input x, or the output y where the derivative is a function of that.
 """
 
-from autollm.kernels.jit import ShapeError, helper, kernel
+from autollm.kernels.errors import ShapeError
+from autollm.kernels.kernel import helper, kernel
 from autollm.kernels.simd import LANES, exp, load_first, maximum, splat, store_first
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from autollm.kernels.jit import ShapeError, kernel
+from autollm.kernels.errors import ShapeError
+from autollm.kernels.kernel import kernel
 
 
 @kernel("(f4[:, ::1], f8[::1], f8, i4[::1])")

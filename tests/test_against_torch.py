@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from table import ROWS, Case, Probe, letters
 
 from autollm import SGD, Adam, Momentum, Param, masked_xent_from_logits, xent_from_logits
-from autollm.dataset import LEFT_OUT
+from autollm.learning.examples import LEFT_OUT
 from autollm.models import MODELS, build, configure, parameters, reads_words
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; `pip install torch` for this file")

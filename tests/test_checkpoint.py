@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save as serialise
 
-from autollm import checkpoint, files
-from autollm.dataset import Alphabet
+from autollm import files
 from autollm.errors import InputError
+from autollm.learning import checkpoint
+from autollm.learning.alphabet import Alphabet
 from autollm.models import Config, build, parameters
 
 CONFIG, ALPHABET = Config(context=4, dim=5), Alphabet.of(["aéß中🦊 ."])

@@ -14,8 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autollm.dataset import END, Alphabet, Examples, batches, make_examples, make_sequences, read_words
 from autollm.errors import InputError
+from autollm.learning.alphabet import END, Alphabet
+from autollm.learning.batches import batches
+from autollm.learning.examples import Examples, make_examples, make_sequences
+from autollm.learning.words import read_words
 
 # Any text that a word may be: no control characters, no surrogates, no spaces at the ends, composed.
 some_word = st.text(

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from autollm import cli, ladder
-from autollm.dataset import read_words
+from autollm.learning.words import read_words
 from autollm.models import MODELS
 
 SHORT = ("--steps", "30", "--quiet")
@@ -138,7 +138,7 @@ def test_models_that_do_not_exist(capsys):
 KERNELS_IN_USE = """
 import sys
 from autollm import ladder
-from autollm.kernels.jit import report
+from autollm.kernels.kernel import report
 
 learn, counts = ladder.learn, []
 def watched(*arguments):

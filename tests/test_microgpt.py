@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from autollm import masked_xent_from_logits
-from autollm.dataset import Alphabet, make_sequences
+from autollm.learning.alphabet import Alphabet
+from autollm.learning.examples import make_sequences
 from autollm.models import build, configure, parameters
 
 ALPHABET = Alphabet("abcdefghijklmnopqrstuvwxyz")

@@ -10,12 +10,13 @@ import pytest
 from test_primitives import plain_python
 
 from autollm import masked_xent_from_logits, train
-from autollm.dataset import LEFT_OUT, Alphabet
+from autollm.bricks.embedding import GatheredRows
 from autollm.errors import InputError
+from autollm.learning.alphabet import Alphabet
+from autollm.learning.examples import LEFT_OUT
+from autollm.learning.sampling import dream
 from autollm.models import MODELS, Config, build, configure, parameters, reads_words
 from autollm.node import Node, _nobody
-from autollm.primitives import GatheredRows
-from autollm.sample import dream
 
 each_model = pytest.mark.parametrize("name", MODELS)
 SMALL = {"dim": 4, "hidden": 3, "heads": 2, "layers": 2, "context": 3}

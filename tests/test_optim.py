@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autollm import SGD, Adam, Momentum, Param
-from autollm.kernels.jit import ShapeError
-from autollm.kernels.optimiser import adam_update, momentum_update, sgd_update
-from autollm.optim import SCHEDULES, clip, warm_up
+from autollm.kernels.errors import ShapeError
+from autollm.kernels.optim import adam_update, momentum_update, sgd_update
+from autollm.learning.optim import SCHEDULES, clip, warm_up
 
 
 def by_sgd(x, steps):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from autollm import Param, gelu, relu, sigmoid, tanh
-from autollm.kernels.jit import kernel
+from autollm.kernels.kernel import kernel
 from autollm.kernels.simd import LANES, exp, load_first, store_first
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="in plain Python they are NumPy's")

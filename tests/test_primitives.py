@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from types import SimpleNamespace
 from unittest import mock
 
@@ -13,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from table import ROWS, Case, Probe, letters
 
-from autollm import layers, node, pointwise, primitives
+from autollm import bricks, node
 from autollm.kernels.layout import concat_backward, concat_forward
 
-BRICKS = (primitives, layers, pointwise)  # the modules of bricks
+BRICKS = [import_module(f"autollm.bricks.{found.name}") for found in pkgutil.iter_modules(bricks.__path__)]
 each_row = pytest.mark.parametrize("name", ROWS)
 
 

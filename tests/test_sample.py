@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autollm.dataset import END, Alphabet
 from autollm.errors import InputError
 from autollm.kernels.sampling import choose
+from autollm.learning.alphabet import END, Alphabet
+from autollm.learning.sampling import AT_ONCE, dream, keep_likeliest
 from autollm.node import Node
-from autollm.sample import AT_ONCE, build_parser, dream, keep_likeliest
+from autollm.sample import build_parser
 
 ALPHABET = Alphabet("abc")
 RNG = np.random.default_rng

@@ -10,12 +10,15 @@ import pytest
 from scipy.optimize import minimize
 
 from autollm import Node, Param, dup, xent_from_logits
-from autollm.dataset import Alphabet, Examples, batches, make_examples, read_words
+from autollm.bricks.pointwise import add
 from autollm.errors import DivergedError
+from autollm.learning.alphabet import Alphabet
+from autollm.learning.batches import batches
+from autollm.learning.examples import Examples, make_examples
+from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES, SGD, flatten
+from autollm.learning.training import Budget, mean_loss, train
+from autollm.learning.words import read_words
 from autollm.models import Bag, Config, ReorderedBag, build, parameters
-from autollm.optim import OPTIMISERS, RATES, SCHEDULES, SGD, flatten
-from autollm.pointwise import add
-from autollm.train import Budget, mean_loss, train
 
 WORDS = read_words("names").distinct
 ALPHABET = Alphabet.of(WORDS)

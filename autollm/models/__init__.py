@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from autollm.buffers import Ids
 from autollm.errors import InputError
 from autollm.models.bag import Bag, ReorderedBag
 from autollm.models.bigram import Bigram
@@ -22,7 +23,6 @@ from autollm.models.gru import GRU
 from autollm.models.mlp import MLP
 from autollm.models.rnn import RNN
 from autollm.node import Node, Param
-from autollm.primitives import Ids
 
 __all__ = [
     "GPT", "GPT2", "GRU", "MAX_SIZE", "MLP", "MODELS", "RNN", "Bag", "Bigram", "Config", "Kind", "Model",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from autollm.bricks.embedding import gather_rows, sum_over_k
+from autollm.bricks.matmul import matmul_wh
+from autollm.buffers import Ids
 from autollm.node import Node, Param
-from autollm.primitives import Ids, gather_rows, matmul_wh, sum_over_k
 
 
 class Bag:

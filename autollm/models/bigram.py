@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from autollm.bricks.embedding import gather_rows, sum_over_k
+from autollm.buffers import Ids
 from autollm.node import Node, Param
-from autollm.primitives import Ids, gather_rows, sum_over_k
 
 
 class Bigram:

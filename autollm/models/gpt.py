@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from autollm.layers import add_positions, causal_attention, reshape, rms_norm
+from autollm.bricks.attention import causal_attention
+from autollm.bricks.embedding import gather_rows
+from autollm.bricks.layout import add_positions, reshape
+from autollm.bricks.matmul import matmul_wh
+from autollm.bricks.norm import rms_norm
+from autollm.bricks.pointwise import add, relu
+from autollm.buffers import Ids
 from autollm.node import Node, Param, dup
-from autollm.pointwise import add, relu
-from autollm.primitives import Ids, gather_rows, matmul_wh
 
 
 class GPT:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from autollm.layers import add_positions, causal_attention, layer_norm, linear, reshape
+from autollm.bricks.attention import causal_attention
+from autollm.bricks.embedding import gather_rows
+from autollm.bricks.layout import add_positions, reshape
+from autollm.bricks.matmul import linear, matmul_wh
+from autollm.bricks.norm import layer_norm
+from autollm.bricks.pointwise import add, gelu
+from autollm.buffers import Ids
 from autollm.node import Node, Param, dup
-from autollm.pointwise import add, gelu
-from autollm.primitives import Ids, gather_rows, matmul_wh
 
 
 class GPT2:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from autollm.layers import linear
+from autollm.bricks.matmul import linear, matmul_wh
+from autollm.bricks.pointwise import add, blend, mul, sigmoid, tanh
 from autollm.models.rnn import RNN
 from autollm.node import Node, dup
-from autollm.pointwise import add, blend, mul, sigmoid, tanh
-from autollm.primitives import matmul_wh
 
 
 class GRU(RNN):

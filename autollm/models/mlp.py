@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from autollm.layers import add_bias, linear, reshape
+from autollm.bricks.embedding import embedding_bag
+from autollm.bricks.layout import add_bias, reshape
+from autollm.bricks.matmul import linear, matmul_wh
+from autollm.bricks.pointwise import tanh
+from autollm.buffers import Ids
 from autollm.node import Node, Param
-from autollm.pointwise import tanh
-from autollm.primitives import Ids, embedding_bag, matmul_wh
 
 
 class MLP:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from autollm.layers import concat, linear, reshape
+from autollm.bricks.embedding import embedding_bag
+from autollm.bricks.layout import concat, reshape
+from autollm.bricks.matmul import linear, matmul_wh
+from autollm.bricks.pointwise import add, tanh
+from autollm.buffers import Ids
 from autollm.node import Node, Param, dup
-from autollm.pointwise import add, tanh
-from autollm.primitives import Ids, embedding_bag, matmul_wh
 
 
 class RNN:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from autollm.dataset import Examples
+from autollm.learning.examples import Examples
 from autollm.models import Model
 from benchmarks.reference import bag_loss, letter_counts
 from benchmarks.workloads import WORKLOADS, Workload, examples_of, fresh_model

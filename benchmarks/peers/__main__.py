@@ -17,7 +17,7 @@ from statistics import median
 
 from autollm import cli
 from autollm.errors import InputError
-from autollm.train import mean_loss
+from autollm.learning.training import mean_loss
 from benchmarks.peers import Peer, Task, deviation
 from benchmarks.peers.in_c import COMPILER
 from benchmarks.tables import number, table

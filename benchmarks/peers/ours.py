@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from autollm.bricks.cross_entropy import xent_from_logits
+from autollm.learning.optim import SGD, constant
+from autollm.learning.training import Budget, train
 from autollm.models import Model, parameters
-from autollm.optim import SGD, constant
-from autollm.primitives import xent_from_logits
-from autollm.train import Budget, train
 from benchmarks.peers import RATE, Rows, Task
 from benchmarks.workloads import fresh_model, reordered
 

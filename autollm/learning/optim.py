@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from autollm.buffers import Array, aligned
-from autollm.kernels.optimiser import adam_update, clip_to_norm, momentum_update, sgd_update
+from autollm.kernels.optim import adam_update, clip_to_norm, momentum_update, sgd_update
 from autollm.node import Param
 
 

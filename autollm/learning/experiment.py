@@ -6,12 +6,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autollm.dataset import Alphabet, Examples, Words, split
 from autollm.errors import InputError
+from autollm.learning.alphabet import Alphabet
+from autollm.learning.examples import Examples
+from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES
+from autollm.learning.sampling import dream
+from autollm.learning.training import (
+    Budget,
+    Run,
+    Watch,
+    check_loss,
+    default_lr,
+    examples_for,
+    mean_loss,
+    train,
+)
+from autollm.learning.words import Words, split
 from autollm.models import MODELS, Config, Model, build, parameters
-from autollm.optim import OPTIMISERS, RATES, SCHEDULES
-from autollm.sample import dream
-from autollm.train import Budget, Run, Watch, check_loss, default_lr, examples_for, mean_loss, train
 
 FEW_WORDS = 1000  # fewer than so many are all learned from
 

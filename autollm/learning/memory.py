@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from autollm.errors import InputError
-from autollm.experiment import Corpus, Plan
+from autollm.learning.experiment import Corpus, Plan
 
 
 def check_memory(plan: Plan, corpus: Corpus, samples: int) -> None:

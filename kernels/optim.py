@@ -5,7 +5,8 @@ values, grads, speeds (P,) and moments (2, P) float32. Every update leaves the g
 
 import numpy as np
 
-from autollm.kernels.jit import ShapeError, kernel
+from autollm.kernels.errors import ShapeError
+from autollm.kernels.kernel import kernel
 
 
 @kernel("(f4[::1], f4[::1], f8)")

@@ -1,4 +1,4 @@
-"""The one decorator that every kernel wears, and the errors that kernels raise.
+"""The one decorator that every kernel wears.
 
 `@kernel("(f4[:, ::1], i4[:, ::1])")` compiles a function with numba on its first call, for the types
 it declares and for no others, and keeps the machine code on disk. So the check that an array is
@@ -7,22 +7,18 @@ float32, C-contiguous and writeable costs nothing: numba's own dispatch does it,
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numba import config, njit, typeof, types
 from numba.core import sigutils
 from numba.extending import register_jitable
+
+from autollm.kernels.cache import CACHE_FOLDER, numba_cache_in
+from autollm.kernels.errors import IdError
 
 # Sums may be regrouped and products fused, which vector units need; NaN and infinity stay what they
 # are, because a diverging loss must be seen.
@@ -41,21 +37,6 @@ class KernelReport:
 report = KernelReport()
 
 
-class _Formatted(Exception):
-    """An error whose first argument is a template for the rest: compiled code cannot format."""
-
-    def __str__(self) -> str:
-        return str(self.args[0]).format(*self.args[1:])
-
-
-class ShapeError(_Formatted, ValueError):
-    """Two arrays that must agree in size do not."""
-
-
-class IdError(_Formatted, IndexError):
-    """An id points outside the rows it selects from."""
-
-
 def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function with numba on its first call, for `signature` alone.
 
@@ -66,7 +47,7 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         if config.DISABLE_JIT:
             return _plain(function, signature)
-        with _numba_cache_in(CACHE_FOLDER):
+        with numba_cache_in(CACHE_FOLDER):
             dispatcher = njit(cache=CACHE_FOLDER is not None, **OPTIONS)(function)
 
         # numba calls this when no compiled version fits the arguments.
@@ -166,58 +147,3 @@ def _plain(function: Callable[..., Any], signature: str) -> Callable[..., Any]:
     call.__name__, call.__doc__ = function.__name__, function.__doc__
     call.py_func = function  # type: ignore[attr-defined]
     return call
-
-
-# --- the cache -----------------------------------------------------------------------------------
-# numba's key for compiled code knows the function's own file, but neither the helpers it calls from
-# other files nor settings such as NUMBA_BOUNDSCHECK. So the folder is named by a digest of both: an
-# edited helper, or a bounds-checked run, never meets machine code made from something else.
-
-
-def _digest() -> str:
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    settings = (numba.__version__, config.BOUNDSCHECK, config.OPT, config.DEBUG_ARRAY_OPT)
-    content = b"\0".join(source.read_bytes() for source in sources) + repr(settings).encode()
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _cache_folder() -> str | None:
-    """The first writable place for compiled kernels; None, with a warning, where there is none."""
-    user = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    if sys.platform == "win32":
-        user = os.environ.get("LOCALAPPDATA") or user
-    in_tree = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__pycache__")
-    places = [config.CACHE_DIR] if config.CACHE_DIR else [in_tree, os.path.join(user, "autollm")]
-    for place in places:
-        folder = os.path.join(place, f"kernels-{_digest()}")
-        try:
-            os.makedirs(folder, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError:
-            continue
-        return folder
-    warnings.warn(
-        f"no writable place for compiled kernels ({' or '.join(places)}): they are compiled anew in "
-        "every process; set NUMBA_CACHE_DIR to a writable folder",
-        stacklevel=2,
-    )
-    return None
-
-
-def is_empty_cache() -> bool:
-    """Whether no kernel has been kept yet, so that all that are needed have to be compiled."""
-    return CACHE_FOLDER is not None and not any(Path(CACHE_FOLDER).rglob("*.nbi"))
-
-
-@contextmanager
-def _numba_cache_in(folder: str | None) -> Iterator[None]:
-    """numba fixes a function's cache folder when it is decorated; put ours there, then restore."""
-    previous = config.CACHE_DIR
-    config.CACHE_DIR = folder or previous
-    try:
-        yield
-    finally:
-        config.CACHE_DIR = previous
-
-
-CACHE_FOLDER = None if config.DISABLE_JIT else _cache_folder()

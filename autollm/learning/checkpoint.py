@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from autollm.dataset import Alphabet
 from autollm.errors import InputError
 from autollm.files import replace_file
+from autollm.learning.alphabet import Alphabet
 from autollm.models import Config, Model, build, parameters
 
 FORMAT = 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import pkgutil
-import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -16,9 +15,10 @@ import numpy as np
 import pytest
 
 import autollm.kernels
-from autollm.kernels import jit
+from autollm.kernels import errors
+from autollm.kernels import kernel as decorator
 
-KERNELS = Path(jit.__file__).parent
+KERNELS = Path(decorator.__file__).parent
 compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="kernels run as plain Python")
 
 
@@ -60,7 +60,7 @@ for module in pkgutil.iter_modules(autollm.kernels.__path__):
 
 USER = """
 import sys, warnings
-from mykernels.jit import kernel, report
+from mykernels.kernel import kernel, report
 from mykernels.help import twice
 import numpy as np
 
@@ -74,7 +74,7 @@ double(x)
 print(x[0], report.compiled, report.loaded)
 """
 HELP = """
-from mykernels.jit import helper
+from mykernels.kernel import helper
 @helper
 def twice(x):
     return x * {factor}
@@ -86,7 +86,9 @@ def package(tmp_path):
     """A copy of the decorator as the package `mykernels`, with a kernel and its helper."""
     folder = tmp_path / "mykernels"
     folder.mkdir()
-    shutil.copy(KERNELS / "jit.py", folder / "jit.py")
+    for name in ("kernel.py", "cache.py", "errors.py"):
+        source = (KERNELS / name).read_text()
+        (folder / name).write_text(source.replace("autollm.kernels", "mykernels"))
     (folder / "__init__.py").touch()
     (folder / "help.py").write_text(HELP.format(factor=2))
     (folder / "user.py").write_text(USER)
@@ -157,9 +159,9 @@ def test_a_cache_that_cannot_be_written_does_not_stop_the_run(package):
 # --- types -----------------------------------------------------------------------------------------
 
 
-@jit.kernel("(f4[:, ::1], i4[::1], f8)")
+@decorator.kernel("(f4[:, ::1], i4[::1], f8)")
 def scale(x, ids, factor):
-    jit.check_ids(ids, x.shape[0])
+    decorator.check_ids(ids, x.shape[0])
     for i in range(ids.size):
         x[ids[i], 0] *= factor
 
@@ -207,5 +209,5 @@ def test_a_wrong_number_of_arguments_is_refused():
 
 @pytest.mark.parametrize("bad", [-1, 2, 2**31 - 1])
 def test_check_ids_names_the_value_and_the_limit(bad):
-    with pytest.raises(jit.IdError, match=rf"^id {bad} at position 1 is outside 0\.\.1$"):
+    with pytest.raises(errors.IdError, match=rf"^id {bad} at position 1 is outside 0\.\.1$"):
         scale(GOOD[0].copy(), np.array([0, bad], np.int32), 1.0)

@@ -1,6 +1,6 @@
 """Bricks that work on each number alone, or on pairs of numbers; all arrays (B, D).
 
-Every brick has the shape that `autollm.primitives` shows.
+Every brick has the shape that `autollm.bricks` shows.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from autollm.kernels.pointwise import (
     tanh_backward,
     tanh_forward,
 )
-from autollm.node import Node
-from autollm.primitives import Input
+from autollm.node import Input, Node
 
 # --- linear ------------------------------------------------------------------------------------------
 

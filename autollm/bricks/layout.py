@@ -1,0 +1,75 @@
+"""Putting arrays next to each other, and the same numbers into every row."""
+
+from __future__ import annotations
+
+from autollm.buffers import Array, empty
+from autollm.kernels.layout import (
+    add_bias_backward,
+    add_bias_forward,
+    add_positions_backward,
+    add_positions_forward,
+    concat_backward,
+    concat_forward,
+)
+from autollm.node import Input, Node
+
+
+def add_bias(x: Input, bias: Input) -> Node:
+    """The same numbers added to every row: x (B, D), bias (D,) -> (B, D)."""
+    out = empty(x.v.shape)
+    add_bias_forward(x.v, bias.v, out)
+
+    def back(g: Array) -> None:
+        dbias = bias.bucket()
+        add_bias_backward(g, dbias)
+        x.back(g)
+        bias.back(dbias)
+
+    return Node(out, back)
+
+
+def add_positions(x: Input, positions: Input) -> Node:
+    """Tell every place where it is: x (B, T, D), positions (T or more, D) -> x[b, t] + positions[t].
+
+    The learned position embedding of GPT (Radford et al. 2018).
+    """
+    out = empty(x.v.shape)
+    add_positions_forward(x.v, positions.v, out)
+
+    def back(g: Array) -> None:
+        dpositions = positions.bucket()
+        add_positions_backward(g, dpositions)
+        x.back(g)
+        positions.back(dpositions)
+
+    return Node(out, back)
+
+
+def concat(*parts: Input) -> Node:
+    """Rows put end to end: parts (B, D1), (B, D2), ... -> (B, D1 + D2 + ...).
+
+    Its transpose cuts: every part gets its own columns back. Raises ValueError for no parts.
+    """
+    if not parts:
+        raise ValueError("concat needs at least 1 part")
+    out = empty((len(parts[0].v), sum(part.v.shape[1] for part in parts)))
+    starts = []
+    start = 0
+    for part in parts:
+        concat_forward(part.v, start, out)
+        starts.append(start)
+        start += part.v.shape[1]
+
+    def back(g: Array) -> None:
+        for part, start in zip(parts, starts, strict=True):
+            dpart = part.bucket()
+            concat_backward(g, start, dpart)
+            part.back(dpart)
+
+    return Node(out, back)
+
+
+def reshape(x: Input, *shape: int) -> Node:
+    """The same numbers in the same order, laid out in another shape; nothing is copied."""
+    before = x.v.shape
+    return Node(x.v.reshape(shape), lambda g: x.back(g.reshape(before)))
