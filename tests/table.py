@@ -28,6 +28,7 @@ class Row:
     backwards: int = 1  # how many backward kernels one back(u) runs
     view: bool = False  # the value is the input's memory in another shape
     may_be_longer: tuple[tuple[str, int], ...] = ()  # (input, axis) that may exceed its letter's size
+    score: Callable[[np.ndarray, float], None] | None = None  # makes the scores of a softmax about that high
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -53,6 +54,16 @@ def masked_xent(logits: np.ndarray, targets: np.ndarray) -> Any:
     return surprise[kept].sum() / max(kept.sum(), 1)
 
 
+def score_logits(logits: np.ndarray, height: float) -> None:
+    logits += height
+
+
+def score_attention(qkv: np.ndarray, height: float) -> None:
+    """Every key is 1 everywhere; the queries are small numbers and what makes the products that high."""
+    qkv[:, :, 1] = 1
+    qkv[:, :, 0] += height / np.sqrt(qkv.shape[-1])
+
+
 def log_softmax(x: np.ndarray) -> np.ndarray:
     shifted = x - x.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
@@ -75,9 +86,15 @@ ROWS = {
         autollm.xent_from_logits,
         lambda logits, targets: -log_softmax(logits)[np.arange(len(targets)), targets].mean(),
         {"targets": ("B", "V")},
+        score=score_logits,
     ),
     "masked_xent_from_logits": Row(
-        {"logits": "BV"}, autollm.masked_xent_from_logits, masked_xent, {"targets": ("B", "V")}, lowest=-1
+        {"logits": "BV"},
+        autollm.masked_xent_from_logits,
+        masked_xent,
+        {"targets": ("B", "V")},
+        lowest=-1,
+        score=score_logits,
     ),
     "linear": Row({"w": "VD", "b": "V", "h": "BD"}, autollm.linear, lambda w, b, h: h @ w.T + b),
     "add_bias": Row({"x": "BD", "bias": "D"}, autollm.add_bias, lambda x, bias: x + bias),
@@ -115,7 +132,7 @@ ROWS = {
         {"x": "BD"}, autollm.rms_norm, lambda x: x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-5)
     ),
     "layer_norm": Row({"gain": "D", "bias": "D", "x": "BD"}, autollm.layer_norm, layer_norm),
-    "causal_attention": Row({"qkv": "BT3HD"}, autollm.causal_attention, attention),
+    "causal_attention": Row({"qkv": "BT3HD"}, autollm.causal_attention, attention, score=score_attention),
 }
 
 

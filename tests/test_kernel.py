@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import autollm.kernels
-from autollm.kernels import errors
+from autollm.kernels import errors, simd
 from autollm.kernels import kernel as decorator
 
 KERNELS = Path(decorator.__file__).parent
@@ -37,6 +38,29 @@ def test_kernels_take_no_defaults():
         for parameter in inspect.signature(kernel.py_func).parameters.values():
             assert parameter.default is parameter.empty, name
             assert parameter.kind is parameter.POSITIONAL_OR_KEYWORD, name
+
+
+@compiled_only
+def test_no_kernel_is_compiled_as_if_there_were_no_nan_and_no_infinity():
+    """A diverging loss must be seen. What helpers and vectors become counts too."""
+    allowed = {"reassoc", "contract", "nsz", "arcp"}
+    for name, kernel in all_kernels():
+        assert set(kernel.targetoptions["fastmath"]) <= allowed, name
+
+    @decorator.helper
+    def larger(a, b):
+        return a * b if a > b else b / a
+
+    @numba.njit(**decorator.OPTIONS)
+    def sample(x):
+        for i in range(0, x.size, simd.LANES):
+            simd.store(simd.exp(simd.maximum(simd.load(x, i), simd.splat(0.5))), x, i)
+        return larger(x[0], x[1]) + x[2]
+
+    sample(np.ones(simd.LANES, np.float32))
+    (code,) = sample.inspect_llvm().values()
+    found = set(re.findall(r"\b(nnan|ninf|fast|afn|reassoc)\b", code))
+    assert found == {"reassoc"}, "reassoc is asked for, so the others would be seen"
 
 
 @compiled_only

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import inspect
+import mmap
+import os
 import pkgutil
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -17,6 +20,7 @@ from table import ROWS, Case, Probe, letters
 
 from autollm import bricks, node
 from autollm.kernels.layout import concat_backward, concat_forward
+from autollm.kernels.simd import LANES
 
 BRICKS = [import_module(f"autollm.bricks.{found.name}") for found in pkgutil.iter_modules(bricks.__path__)]
 each_row = pytest.mark.parametrize("name", ROWS)
@@ -91,8 +95,18 @@ def test_value_is_numpys(name, data):
 @each_row
 @given(data=st.data())
 def test_backward_is_the_adjoint_of_the_derivative(name, data):
+    check_adjoint(draw_case(data, name, 5, dtype=np.float64))
+
+
+@each_row
+def test_backward_is_the_adjoint_beyond_one_vector(name):
+    for letter in letters(ROWS[name]):
+        sizes = dict.fromkeys("BDHKTV", 2) | {letter: LANES + 1}
+        check_adjoint(Case.draw(ROWS[name], sizes, 0, np.float64))
+
+
+def check_adjoint(case):
     """<u, J x> by central difference equals <back(u), x>, in float64, for random directions x and u."""
-    case = draw_case(data, name, 5, dtype=np.float64)
     shape = case.expected().shape
     u = upstream(shape, 0, np.float64)
     rng = np.random.default_rng(3)
@@ -114,15 +128,48 @@ def test_backward_is_the_adjoint_of_the_derivative(name, data):
 @given(data=st.data())
 @settings(max_examples=15)
 def test_compiled_is_plain_python(name, data):
-    case = draw_case(data, name, 12, 500)
+    same_compiled_and_plain(draw_case(data, name, 12, 500))
+
+
+AROUND_LANES = (LANES - 1, LANES, LANES + 1, 2 * LANES + 1)
+
+
+@each_row
+def test_compiled_is_plain_python_at_sizes_around_those_of_vectors(name):
+    """Each size in turn is one below a vector's, exactly that, one above, and two vectors' and one more."""
+    for letter in letters(ROWS[name]):
+        for size in AROUND_LANES:
+            same_compiled_and_plain(Case.draw(ROWS[name], dict.fromkeys("BDHKTV", 2) | {letter: size}, size))
+    same_compiled_and_plain(
+        Case.draw(ROWS[name], dict.fromkeys("BDV", LANES + 1) | dict.fromkeys("HKT", 2), 0)
+    )
+
+
+def same_compiled_and_plain(case, dtype=np.float32):
+    """Value and gradients of the compiled kernels are those of their Python source in arrays of `dtype`."""
     u = upstream(case.expected().shape, 0)
     compiled = case.run(u, wrap=Probe)
-    with plain_python(np.float32):
-        plain = case.run(u, wrap=Probe)
+    with plain_python(dtype):
+        floats = {key: value.astype(dtype) for key, value in case.floats.items()}
+        plain = Case(case.row, floats, case.ids).run(np.asarray(u, dtype)[()], wrap=Probe)
     np.testing.assert_allclose(compiled[0], plain[0], rtol=1e-5, atol=1e-5)
     for a, b in zip(compiled[1], plain[1], strict=True):
         # A norm of a row of equal numbers divides by sqrt(1e-5), and rounding grows 300-fold.
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("height", [-200, 200])
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.score])
+def test_a_softmax_of_scores_that_are_all_very_low_or_very_high(name, height):
+    """e**200 is more than a float32 holds, e**-200 less."""
+    case = Case.draw(ROWS[name], dict.fromkeys("BDHKTV", LANES + 1) | dict.fromkeys("DHKT", 3), 0)
+    for array in case.floats.values():
+        array /= 8  # few digits, which are left when a high score is added
+        np.round(array, 2, out=array)
+        case.row.score(array, height)
+    value, _ = case.run(wrap=Probe)
+    np.testing.assert_allclose(value, case.expected(), rtol=1e-4, atol=1e-4)
+    same_compiled_and_plain(case, np.float64)
 
 
 @each_row
@@ -210,6 +257,60 @@ def test_nothing_outside_an_array_is_touched(name, data):
         assert (whole[guard + size :] == sentinel).all()
 
 
+class Pages:
+    """Memory between two pages that can neither be read nor written."""
+
+    def __init__(self):
+        self.held = []
+
+    def array(self, shape, dtype=np.float32, at_end=True):
+        """An array that ends where the second such page begins, or begins where the first one ends."""
+        page, size = mmap.PAGESIZE, int(np.prod(shape)) * np.dtype(dtype).itemsize
+        pages = -(-size // page) * page
+        memory = mmap.mmap(-1, pages + 2 * page)
+        self.held.append(memory)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        for protected in (start, start + page + pages):
+            assert libc.mprotect(ctypes.c_void_p(protected), page, 0) == 0
+        return np.ndarray(shape, dtype, memory, page + (pages - size if at_end else 0))
+
+    def copy(self, array, at_end):
+        copied = self.array(array.shape, array.dtype, at_end)
+        copied[...] = array
+        return copied
+
+
+libc = ctypes.CDLL(None) if os.name == "posix" else None
+
+
+@pytest.mark.skipif(libc is None, reason="protects memory by mprotect")
+@pytest.mark.parametrize("at_end", [True, False], ids=["end", "begin"])
+@each_row
+def test_nothing_outside_an_array_is_read(name, at_end):
+    """All arrays of a call end where memory is protected, or begin there: to read beyond is a fault."""
+    pages = Pages()
+
+    def empty(shape, dtype=np.float32):
+        return pages.array(shape, dtype, at_end)
+
+    numpy = SimpleNamespace(**vars(np) | {"zeros": empty})
+    for size in AROUND_LANES:
+        case = Case.draw(ROWS[name], dict.fromkeys("BDV", size) | dict.fromkeys("HKT", 3), 0)
+        u = upstream(case.expected().shape, 0)
+        value, grads = case.run(u, wrap=Probe)
+        floats = {key: pages.copy(array, at_end) for key, array in case.floats.items()}
+        ids = {key: pages.copy(array, at_end) for key, array in case.ids.items()}
+        u = pages.copy(u, at_end) if np.ndim(u) else u
+        with (
+            kernels_replaced(lambda _, kernel: kernel, empty=empty),
+            mock.patch.multiple(node, empty=empty, np=numpy),
+        ):
+            guarded = Case(case.row, floats, ids).run(u, wrap=Probe)
+        np.testing.assert_array_equal(guarded[0], value)
+        for found, expected in zip(guarded[1], grads, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
 # --- what a caller can do wrong --------------------------------------------------------------------
 
 SIZES = dict.fromkeys("BDHKTV", 6)
@@ -281,6 +382,20 @@ def test_sizes_that_do_not_agree_are_refused(name, key, axis):
     longer = np.concatenate([array, array.take([0], axis)], axis)
     with pytest.raises(ValueError, match=r"6"):
         call_with(name, **{key: longer})
+
+
+@each_row
+def test_an_upstream_gradient_of_another_shape_is_refused(name):
+    """One number more or less in an axis, an axis more, one less, and the axes in another order."""
+    case = Case.draw(ROWS[name], dict(zip("BDHKTV", range(2, 8), strict=True)), 0)
+    shape = case.expected().shape
+    others = [(*shape[:i], shape[i] + more, *shape[i + 1 :]) for i in range(len(shape)) for more in (-1, 1)]
+    others += [(*shape, 2), shape[1:], shape[::-1]] if shape else [(3,)]
+    for other in others:
+        inputs = [node.Param(value) for value in case.floats.values()]
+        out = case.row.call(*inputs, *case.ids.values())
+        with pytest.raises((TypeError, ValueError)):
+            out.back(np.ones(other, np.float32))
 
 
 def test_a_part_that_lies_beyond_any_array_is_refused():

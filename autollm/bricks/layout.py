@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autollm.buffers import Array, empty
+from autollm.kernels.errors import ShapeError
 from autollm.kernels.layout import (
     add_bias_backward,
     add_bias_forward,
@@ -61,6 +62,7 @@ def concat(*parts: Input) -> Node:
         start += part.v.shape[1]
 
     def back(g: Array) -> None:
+        _check_gradient(g, out)
         for part, start in zip(parts, starts, strict=True):
             dpart = part.bucket()
             concat_backward(g, start, dpart)
@@ -71,5 +73,19 @@ def concat(*parts: Input) -> Node:
 
 def reshape(x: Input, *shape: int) -> Node:
     """The same numbers in the same order, laid out in another shape; nothing is copied."""
-    before = x.v.shape
-    return Node(x.v.reshape(shape), lambda g: x.back(g.reshape(before)))
+    out = x.v.reshape(shape)
+
+    def back(g: Array) -> None:
+        _check_gradient(g, out)
+        x.back(g.reshape(x.v.shape))
+
+    return Node(out, back)
+
+
+def _check_gradient(g: Array, out: Array) -> None:
+    """Raise ShapeError for an upstream gradient that is not of the output's shape.
+
+    The bricks whose kernels see all of `g` leave this to them.
+    """
+    if g.shape != out.shape:
+        raise ShapeError("a gradient of shape {} for an output of shape {}", g.shape, out.shape)
