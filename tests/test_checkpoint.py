@@ -6,16 +6,18 @@ import json
 import os
 import stat
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
+from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as serialise
 
 from autollm import files
 from autollm.errors import InputError
 from autollm.learning import checkpoint
 from autollm.learning.alphabet import Alphabet
-from autollm.models import Config, build, parameters
+from autollm.models import MODELS, Config, build, configure, parameters
 
 CONFIG, ALPHABET = Config(context=4, dim=5), Alphabet.of(["aéß中🦊 ."])
 
@@ -67,6 +69,39 @@ def test_an_old_file_is_replaced_whole_and_nothing_is_left_over(model, saved, tm
     checkpoint.save(saved, model, CONFIG, ALPHABET)
     assert os.listdir(tmp_path) == ["model.safetensors"]
     assert stat.S_IMODE(os.stat(saved).st_mode) == 0o666 & ~files._umask()
+
+
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(model, saved, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("model.safetensors")
+    before = os.stat(saved).st_ino
+    model.E.v += 1
+    checkpoint.save(str(link), model, CONFIG, ALPHABET)
+    assert link.is_symlink() and os.readlink(link) == "model.safetensors"
+    assert os.stat(saved).st_ino != before and not os.path.islink(saved)
+    np.testing.assert_array_equal(parameters(checkpoint.load(saved)[0])["E"].v, model.E.v)
+    assert sorted(os.listdir(tmp_path)) == ["link", "model.safetensors"]
+
+
+def test_a_file_is_whole_on_the_disk_before_it_is_moved(model, saved, monkeypatch):
+    """Or else a power cut could leave an empty file in the place of an old one."""
+    events, fsync, replace = [], os.fsync, os.replace
+
+    def watched_fsync(handle):
+        events.append(("synced", os.fstat(handle).st_ino, os.fstat(handle).st_size))
+        fsync(handle)
+
+    def watched_replace(source, target):
+        events.append(("moved", os.stat(source).st_ino, os.stat(source).st_size))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    checkpoint.save(saved, model, CONFIG, ALPHABET)
+    found = os.stat(saved)
+    assert [event for event in events if event[1] == found.st_ino] == [
+        ("synced", found.st_ino, found.st_size), ("moved", found.st_ino, found.st_size),
+    ]  # fmt: skip
 
 
 def test_a_missing_file(tmp_path):
@@ -125,6 +160,34 @@ def test_a_file_that_is_not_what_it_should_be(saved, change, message):
     with pytest.raises(InputError, match=message) as error:
         checkpoint.load(saved)
     assert saved in str(error.value)
+
+
+NOT_IN_ARRAYS = {
+    ("bag", "context"),
+    ("rnn", "context"),
+    ("gru", "context"),
+    ("gpt", "heads"),
+    ("gpt2", "heads"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [(name, size) for name, kind in MODELS.items() for size in kind.sizes]
+)
+def test_every_size_of_every_model_is_checked(name, size, tmp_path):
+    """A file with each size that cannot be, or is not what the arrays have, is refused in one line."""
+    path, config = tmp_path / "model", configure(name)
+    checkpoint.save(str(path), build(config, ALPHABET.size), config, ALPHABET)
+    tensors, sizes = load_tensors(path.read_bytes()), asdict(config)
+    wrong = [0, -1, str(sizes[size]), 1.5, None, True, 10**12]
+    if (name, size) not in NOT_IN_ARRAYS:
+        wrong += [2 * sizes[size], 900_000]
+    for value in wrong:
+        about = {"format": 1, "config": sizes | {size: value}, "alphabet": ALPHABET.characters}
+        path.write_bytes(serialise(tensors, {checkpoint.KEY: json.dumps(about)}))
+        with pytest.raises(InputError) as error:
+            checkpoint.load(str(path))
+        assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("target", ["nowhere/model", ".", "a\0b", "x" * 300])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from autollm.errors import InputError
 from autollm.learning.alphabet import END, Alphabet
 from autollm.learning.batches import batches
-from autollm.learning.examples import Examples, make_examples, make_sequences
+from autollm.learning.examples import LEFT_OUT, Examples, make_examples, make_sequences
 from autollm.learning.words import read_words
 
 # Any text that a word may be: no control characters, no surrogates, no spaces at the ends, composed.
@@ -41,6 +41,18 @@ def slow_examples(words, alphabet, context):
             targets.append(token)
             window = [*window[1:], token]
     return np.array(contexts), np.array(targets)
+
+
+def slow_sequences(words, alphabet, context):
+    """What a model that reads whole words is given, and what it is to say, said plainly: pieces of at most
+    `context` letters, the shortest first."""
+    pieces = []
+    for word in words:
+        given, said = [END, *alphabet.encode(word)], [*alphabet.encode(word), END]
+        while given:
+            pieces.append((given[:context], said[:context]))
+            given, said = given[context:], said[context:]
+    return sorted(pieces, key=lambda piece: len(piece[0]))
 
 
 def test_the_80_names():
@@ -83,6 +95,38 @@ def test_examples_of_any_words(words, context):
     np.testing.assert_array_equal(examples.targets, targets)
     assert examples.contexts.dtype == examples.targets.dtype == np.int32
     assert examples.contexts.flags.c_contiguous and examples.contexts.flags.writeable
+
+
+@given(st.lists(some_word, min_size=1, max_size=20), st.integers(1, 15))
+def test_sequences_of_any_words(words, context):
+    alphabet = Alphabet.of(words)
+    examples = make_sequences(words, alphabet, context)
+    one_by_one = [(letters[0].tolist(), targets.tolist()) for letters, targets, _ in examples.parts(1)]
+    assert one_by_one == slow_sequences(words, alphabet, context)
+    for letters, targets, count in examples.parts(7 * context):
+        assert letters.dtype == targets.dtype == np.int32
+        assert letters.flags.c_contiguous and targets.shape == (letters.size,)
+        assert count == (targets >= 0).sum()
+
+
+@pytest.mark.parametrize("context", [1, 2, 3, 4, 20])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_batches_of_sequences_are_sequences_cut_to_the_longest(context, batch):
+    words = ["abc", "c", "cab", "bb", "abcabcabc"]
+    alphabet = Alphabet("abc")
+    pieces = [(tuple(given), tuple(said)) for given, said in slow_sequences(words, alphabet, context)]
+    examples, drawn = make_sequences(words, alphabet, context), set()
+    stream = batches(examples, batch, seed=0)
+    for letters, targets in (pair for _ in range(3) for pair in next(stream)):
+        assert letters.shape[0] == batch and targets.shape == (letters.size,)
+        lengths = []
+        for row, said in zip(letters.tolist(), targets.reshape(letters.shape).tolist(), strict=True):
+            length = sum(token >= 0 for token in said)
+            assert set(said[length:]) <= {LEFT_OUT} and set(row[length:]) <= {END}
+            drawn.add((tuple(row[:length]), tuple(said[:length])))
+            lengths.append(length)
+        assert max(lengths) == letters.shape[1]
+    assert drawn == set(pieces)
 
 
 @given(st.lists(some_word, min_size=2, max_size=20))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from autollm import SGD, Adam, Momentum, Param
 from autollm.kernels.errors import ShapeError
 from autollm.kernels.optim import adam_update, momentum_update, sgd_update
-from autollm.learning.optim import SCHEDULES, clip, warm_up
+from autollm.learning.optim import OPTIMISERS, SCHEDULES, clip, warm_up
 
 
 def by_sgd(x, steps):
@@ -71,6 +71,43 @@ def test_30_steps(optimiser, reference, options, shapes, size, seed):
         assert not any(param.grad.any() for param in params), "an update empties the buckets"
     for param, x, steps in zip(params, start, history, strict=True):
         np.testing.assert_allclose(param.v, reference(x, steps, **options), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "options"),
+    [
+        ("sgd", by_sgd, {}),
+        ("momentum", by_momentum, {"keep": 0.9}),
+        ("adam", by_adam, {"decay": 0.0}),
+        ("adamw", by_adam, {"decay": 0.01}),
+    ],
+)
+def test_the_optimisers_by_name(name, reference, options):
+    """Over values so large that a decay shows."""
+    start, steps = np.array([100.0, -50.0, 3.0]), [(np.array([0.5, 0.0, -2.0]), 0.1)] * 5
+    param = Param(start)
+    optimiser = OPTIMISERS[name]([param])
+    for g, rate in steps:
+        param.grad[:] = g
+        optimiser.step(rate)
+    np.testing.assert_allclose(param.v, reference(start, steps, **options), rtol=1e-6)
+
+
+def test_two_steps_by_hand():
+    """Of one number, 1, with the gradients 2 and 4 and the rate 0.1."""
+    results = {}
+    for name, optimiser in OPTIMISERS.items():
+        param = Param([1.0])
+        update = optimiser([param]).step
+        for g in (2.0, 4.0):
+            param.grad[:] = g
+            update(0.1)
+        results[name] = float(param.v[0])
+    # Momentum: 1 - 0.1 * 2 = 0.8, then 0.8 - 0.1 * (0.9 * 2 + 4) = 0.22. Adam: 1 - 0.1 = 0.9; then the means,
+    # corrected, are (0.9 * 0.2 + 0.1 * 4) / 0.19 = 3.0526 and (0.99 * 0.04 + 0.01 * 16) / 0.0199 = 10.0302.
+    # AdamW takes away another thousandth of the value at each of the two steps.
+    by_hand = {"sgd": 0.4, "momentum": 0.22, "adam": 0.80361, "adamw": 0.80171}
+    assert results == pytest.approx(by_hand, abs=1e-5)
 
 
 def test_adams_first_step_is_the_rate_whatever_the_gradient():

@@ -96,6 +96,24 @@ def test_a_model_sees_the_letters_before(context):
     np.testing.assert_array_equal(np.concatenate(seen), expected)
 
 
+@pytest.mark.parametrize("context", [1, 2, 3, 4, 5])
+def test_a_model_of_whole_words_sees_the_letters_before(context):
+    """The same model, which reads a word from its beginning, or, of a longer one, its end."""
+    seen = []
+
+    class Follows:
+        sequence = True
+
+        def __call__(self, words):
+            seen.append(words[0].tolist())
+            logits = np.full((*words.shape, 4), -100, np.float32)
+            np.put_along_axis(logits, (words[:, :, None] + 1) % 4, 100, axis=2)
+            return Node(logits.reshape(-1, 4))
+
+    assert dream(Follows(), ALPHABET, context, 3, RNG(0)) == ["abc"] * 3
+    assert seen == [[END, 1, 2, 3][:length][-context:] for length in (1, 2, 3, 4)]
+
+
 def test_no_words():
     assert dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 0, RNG(0)) == []
 

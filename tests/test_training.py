@@ -133,8 +133,10 @@ def test_mean_loss_does_not_depend_on_the_chunks():
 def test_flatten_makes_one_vector_of_all_parameters():
     model = build(Config(dim=5), 4)
     before = np.concatenate([model.E.v.ravel(), model.W.v.ravel()])
+    model.E.grad[...], model.W.grad[...] = 1, 2
     values, grads = flatten(parameters(model).values())
     np.testing.assert_array_equal(values, before)
+    np.testing.assert_array_equal(grads, [1] * 20 + [2] * 20)
     values[:] = 3
     grads[:] = 4
     for param in parameters(model).values():
@@ -204,7 +206,7 @@ def test_the_rate_follows_the_schedule(name, expected):
 def test_every_optimiser_learns(name):
     model = build(Config(), ALPHABET.size)
     train(model, EXAMPLES, budget=Budget(steps=400), lr=RATES[name], optimiser=OPTIMISERS[name])
-    assert mean_loss(model, EXAMPLES) < 2.6
+    assert mean_loss(model, EXAMPLES) < 2.6  # pure guessing costs 3.3
 
 
 def test_a_gradient_is_cut_to_the_length_given():

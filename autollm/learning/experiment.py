@@ -116,6 +116,17 @@ class Samples:
     in_held_out: list[str]
     new: list[str]
 
+    @classmethod
+    def sort(cls, words: list[str], corpus: Corpus) -> Samples:
+        """Look for dreamed words in the corpus."""
+        old, unseen = set(corpus.training), set(corpus.held_out)
+        return cls(
+            words,
+            [word for word in words if word in old],
+            [word for word in words if word in unseen],
+            [word for word in words if word not in old and word not in unseen],
+        )
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -166,9 +177,14 @@ def learn(plan: Plan, corpus: Corpus, watch: Watch | None = None, moments: int =
     held_out_loss = mean_loss(model, unseen) if unseen else None
     if curve and held_out_loss is not None:
         curve.append((run.seconds, held_out_loss))
-    letters = sum(map(len, corpus.training)) + len(corpus.training)
-    rate = run.steps * plan.batch * letters / len(examples) / run.seconds
+    tokens = sum(map(len, corpus.training)) + len(corpus.training)
+    rate = tokens_per_second(run, plan.batch, tokens / len(examples))
     return Learned(model, run, len(examples), rate, final_loss, held_out_loss, curve)
+
+
+def tokens_per_second(run: Run, batch: int, tokens: float) -> float:
+    """Of training on batches of so many examples with so many tokens each, on average."""
+    return run.steps * batch * tokens / run.seconds
 
 
 def dream_words(
@@ -185,10 +201,4 @@ def dream_words(
         prefix=prefix,
         max_letters=2 * corpus.longest + len(prefix),
     )
-    old, unseen = set(corpus.training), set(corpus.held_out)
-    return Samples(
-        words,
-        [word for word in words if word in old],
-        [word for word in words if word in unseen],
-        [word for word in words if word not in old and word not in unseen],
-    )
+    return Samples.sort(words, corpus)
