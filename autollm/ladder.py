@@ -118,6 +118,10 @@ def main(argv: list[str] | None = None) -> int:
     plans = [make_plan(configure(name), budget, options.seed) for name in options.models]
     for plan in plans:
         check_memory(plan, corpus, NAMES)
+    talk(
+        f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out, "
+        f"{len(corpus.held_out):,} held out"
+    )
 
     rungs, interrupted = climb(plans, corpus, talk, MOMENTS if options.plot else 0)
     if interrupted and not rungs:

@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         top_k=options.top_k,
     )
     if options.json:
-        print(json.dumps({**vars(options), "samples": words}, ensure_ascii=False))
+        print(json.dumps({"samples": words, "config": vars(options)}, ensure_ascii=False))
     else:
         print("\n".join(words))
     return 0

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import autollm
 
 from autollm import ladder
 from autollm.models import MODELS, build, configure, parameters
@@ -37,9 +38,7 @@ def test_the_ten_lines_print_what_they_say():
 
 def test_the_output_shown_has_the_shape_of_real_output():
     shown = blocks("text")[0].strip()
-    done = subprocess.run(
-        [sys.executable, "-m", "autollm.train", "--steps", "50"], capture_output=True, text=True, check=True
-    )
+    done = autollm("train", "--steps", "50")
 
     def shape(text):
         return [

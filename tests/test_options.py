@@ -1,0 +1,290 @@
+"""Every option of every command does what it says, and nothing else.
+
+A row of `EFFECTS` says which figures of `--json` an option changes, and what is to be seen in them. The
+parsers say which options there are: one without a row fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from autollm import cli, ladder, sample, train
+
+COMMANDS = {"train": train, "sample": sample, "ladder": ladder}
+BASE = {
+    "train": ("--samples", "30", "--quiet", "--json"),
+    "sample": ("-n", "30", "--json"),
+    "ladder": ("--models", "bag,bigram", "--quiet", "--json"),
+}
+# Never the same twice, or told of what was asked for rather than of what came of it.
+ASIDE = {
+    "elapsed_seconds", "steps_per_second", "tokens_per_second", "startup_seconds", "compile_seconds",
+    "compiled_kernels", "config",
+}  # fmt: skip
+NEW = {"new_samples", "samples_in_training", "samples_in_held_out"}  # they depend on the samples
+LEARNED = {"final_loss", "samples"}  # what another way of learning changes
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What comes of `arguments`, compared with a run without them (but with `beside` them both)."""
+
+    arguments: str
+    changes: set[str]
+    seen: Callable[[dict[str, Any], dict[str, Any]], bool] = lambda before, after: True
+    beside: str = ""
+    default: str = ""  # spelled out, it changes nothing
+
+
+def size(option: str, value: int, default: int, model: str) -> Effect:
+    changes = LEARNED | ({"parameters"} if option not in ("context", "heads") or model == "mlp" else set())
+    beside = f"--model {model}" if model != "bag" else ""
+    return Effect(f"--{option} {value}", changes, beside=beside, default=f"--{option} {default}")
+
+
+EFFECTS = {
+    ("train", "data"): Effect(
+        "--data {list}",
+        LEARNED | {"words", "examples", "parameters", "alphabet"},
+        lambda before, after: (before["words"], after["words"], after["alphabet"]) == (80, 3, "abxyz"),
+    ),
+    ("train", "seconds"): Effect(
+        "--seconds 0.02",
+        LEARNED | {"steps"},
+        lambda before, after: after["elapsed_seconds"] >= 0.02 and after["steps"] > 1,
+    ),
+    ("train", "steps"): Effect("--steps 41", LEARNED | {"steps"}, lambda _, after: after["steps"] == 41),
+    ("train", "model"): Effect("--model bigram", LEARNED | {"parameters"}, default="--model bag"),
+    ("train", "context"): size("context", 2, 3, "bag"),
+    ("train", "dim"): size("dim", 8, 32, "bag"),
+    ("train", "hidden"): size("hidden", 16, 128, "mlp"),
+    ("train", "heads"): size("heads", 2, 4, "gpt"),
+    ("train", "layers"): size("layers", 2, 1, "gpt2"),
+    ("train", "batch"): Effect("--batch 8", LEARNED, default="--batch 64"),
+    ("train", "optimiser"): Effect("--optimiser adam", LEARNED, default="--optimiser sgd"),
+    ("train", "lr"): Effect(
+        "--lr 1e-30",  # too little to move a number
+        LEARNED,
+        lambda before, after: after["final_loss"] > 3.25 > before["final_loss"],
+        default="--lr 0.5",
+    ),
+    ("train", "schedule"): Effect("--schedule constant", LEARNED, default="--schedule linear"),
+    ("train", "clip"): Effect(
+        "--clip 1e-6",  # steps too short to get anywhere
+        LEARNED,
+        lambda before, after: after["final_loss"] > 3.25 > before["final_loss"],
+    ),
+    ("train", "held_out"): Effect(
+        "--held-out 20",
+        LEARNED | {"held_out_words", "held_out_loss", "examples"},
+        lambda before, after: after["held_out_words"] == 20 and after["words"] == before["words"],
+        default="--held-out 0",
+    ),
+    ("train", "seed"): Effect("--seed 1", LEARNED, default="--seed 0"),
+    ("train", "samples"): Effect(
+        "--samples 31",
+        {"samples"},
+        lambda before, after: len(before["samples"]) == 30 and len(after["samples"]) == 31,
+    ),
+    ("train", "prefix"): Effect(
+        "--prefix ma",
+        {"samples"},
+        lambda before, after: all(word.startswith("ma") for word in after["samples"]),
+    ),
+    ("train", "temperature"): Effect(
+        "--temperature 1e-4",
+        {"samples"},
+        lambda before, after: len(set(after["samples"])) == 1 < len(set(before["samples"])),
+        default="--temperature 1",
+    ),
+    ("sample", "n"): Effect(
+        "-n 31",
+        {"samples"},
+        lambda before, after: len(before["samples"]) == 30 and len(after["samples"]) == 31,
+    ),
+    ("sample", "prefix"): Effect(
+        "--prefix ma",
+        {"samples"},
+        lambda before, after: all(word.startswith("ma") for word in after["samples"]),
+    ),
+    ("sample", "temperature"): Effect(
+        "--temperature 1e-4",
+        {"samples"},
+        lambda before, after: len(set(after["samples"])) == 1 < len(set(before["samples"])),
+        default="--temperature 1",
+    ),
+    ("sample", "top_k"): Effect(
+        "--top-k 1",
+        {"samples"},
+        lambda before, after: len(set(after["samples"])) == 1,
+        default="--top-k 0",
+    ),
+    ("sample", "seed"): Effect("--seed 1", {"samples"}, default="--seed 0"),
+    ("ladder", "data"): Effect(
+        "--data {list}",
+        LEARNED | {"words", "held_out_words", "held_out_loss", "parameters"},
+        lambda before, after: (before["words"], after["words"]) == (32_000, 3),
+    ),
+    ("ladder", "seconds"): Effect(
+        "--seconds 0.02",
+        LEARNED | {"steps", "held_out_loss"},
+        lambda before, after: min(after["elapsed_seconds"]) >= 0.02,
+    ),
+    ("ladder", "steps"): Effect(
+        "--steps 41", LEARNED | {"steps", "held_out_loss"}, lambda _, after: after["steps"] == [41, 41]
+    ),
+    ("ladder", "models"): Effect(
+        "--models bigram,bag",
+        {"model", "parameters", "held_out_loss"} | LEARNED,
+        lambda before, after: before["model"] == after["model"][::-1] == ["bag", "bigram"],
+    ),
+    ("ladder", "seed"): Effect("--seed 1", LEARNED | {"held_out_loss"}, default="--seed 0"),
+}  # fmt: skip
+# These change what is printed and written: what they do is seen in tests of their own.
+ELSEWHERE = {
+    ("train", "save"), ("train", "quiet"), ("train", "json"), ("sample", "model"), ("sample", "json"),
+    ("ladder", "plot"), ("ladder", "quiet"), ("ladder", "json"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """A model and a short list, to be put into the arguments."""
+    folder = tmp_path_factory.mktemp("options")
+    (folder / "list").write_text("ab\nxyz\nzab\n")
+    arguments = ["--steps", "200", "--quiet", "--json", "--save", str(folder / "model")]
+    cli.run(lambda: train.main(arguments))
+    return {"list": str(folder / "list"), "model": str(folder / "model")}
+
+
+@pytest.fixture
+def facts(capsys, paths):
+    """What a command says in JSON; of the ladder's models, a list of every figure."""
+
+    def run(command: str, *arguments: str) -> dict[str, Any]:
+        capsys.readouterr()
+        given = [argument.format(**paths) for argument in arguments]
+        model = [paths["model"]] if command == "sample" else []
+        budget = [] if {"--steps", "--seconds"} & {*given} or command == "sample" else ["--steps", "40"]
+        assert COMMANDS[command].main([*model, *BASE[command], *budget, *given]) == 0
+        told = json.loads(capsys.readouterr().out)
+        for figure in told["models"][0] if command == "ladder" else ():
+            told[figure] = [one[figure] for one in told["models"]]
+        told.pop("models", None)
+        return told
+
+    return run
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]} - ASIDE
+
+
+@pytest.mark.parametrize(("command", "option"), EFFECTS)
+def test_an_option_has_its_effect_and_no_other(facts, command, option):
+    effect = EFFECTS[command, option]
+    beside = shlex.split(effect.beside)
+    before = facts(command, *beside)
+    after = facts(command, *beside, *shlex.split(effect.arguments))
+    assert effect.seen(before, after), after
+    differ = changed(before, after)
+    assert effect.changes <= differ <= effect.changes | NEW
+    if effect.default:
+        assert not changed(before, facts(command, *beside, *shlex.split(effect.default)))
+
+
+def options_of(command: str) -> list[Any]:
+    return [action for action in COMMANDS[command].build_parser()._actions if action.dest != "help"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_a_row(command):
+    options = {(command, option.dest) for option in options_of(command)}
+    rows = {key for key in EFFECTS.keys() | ELSEWHERE if key[0] == command}
+    assert options == rows
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_every_option_and_gives_an_example_that_can_be_parsed(capsys, command):
+    with pytest.raises(SystemExit) as end:
+        COMMANDS[command].main(["--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for option in options_of(command):
+        assert option.help, option.dest
+        assert all(name in text for name in option.option_strings)
+        if option.default not in (None, False, ""):
+            assert "default" in option.help, option.dest
+    example = re.search(rf"example:  autollm {command} (.*)", text)[1]
+    COMMANDS[command].build_parser().parse_args(shlex.split(example))
+
+
+# --- what the seed decides, each alone ---------------------------------------------------------------
+
+NOTHING_LEARNED = ("--steps", "1", "--lr", "1e-30", "--held-out", "0")  # too little to move a number
+
+
+@pytest.mark.parametrize(
+    ("arguments", "figure"),
+    [
+        pytest.param((*NOTHING_LEARNED, "--model", "bag"), "final_loss", id="initial values"),
+        # The bigram begins with zeros, whatever the seed is.
+        pytest.param((*NOTHING_LEARNED, "--model", "bigram"), "samples", id="dreaming"),
+        pytest.param(("--steps", "3", "--model", "bigram"), "final_loss", id="batches"),
+        pytest.param((*NOTHING_LEARNED[:4], "--model", "bigram", "--held-out", "11"), "examples", id="split"),
+    ],
+)
+def test_two_seeds_differ_in(facts, arguments, figure):
+    first, again, other = (facts("train", *arguments, "--seed", seed)[figure] for seed in ("0", "0", "1"))
+    assert first == again != other
+
+
+def test_without_a_seed_to_decide_it_nothing_differs(facts):
+    """What the test above relies on: of a bigram that has not learned, only the samples differ."""
+    arguments = *NOTHING_LEARNED, "--model", "bigram"
+    before, after = (facts("train", *arguments, "--seed", seed) for seed in ("0", "1"))
+    assert changed(before, after) - NEW == {"samples"}
+
+
+# --- options that change what is printed and written -----------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["train", "ladder"])
+def test_quiet_leaves_the_results_alone(capsys, command):
+    arguments = ["--models", "bigram"] if command == "ladder" else []
+    shown = []
+    for quiet in (["--quiet"], []):
+        assert COMMANDS[command].main([*arguments, "--data", "names", "--steps", "5", *quiet]) == 0
+        out, err = capsys.readouterr()
+        shown.append(re.sub(r"Elapsed.*|[\d,]+ +[\d,]+ +(?=\d\.)", "", out))
+        assert (err == "") == bool(quiet)
+    assert shown[0] == shown[1] != ""
+
+
+def test_save_writes_the_model_there_and_nowhere_else(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["--steps", "5", "--quiet"]) == 0
+    assert os.listdir() == []
+    assert train.main(["--steps", "5", "--quiet", "--save", "m"]) == 0
+    assert os.listdir() == ["m"]
+    capsys.readouterr()
+    assert sample.main(["m", "-n", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_json_of_sample_says_what_was_asked_for(capsys, paths):
+    assert sample.main([paths["model"], "-n", "2", "--json", "--seed", "9", "--top-k", "4"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    asked = told["config"]
+    assert (asked["n"], asked["seed"], asked["top_k"], asked["model"]) == (2, 9, 4, paths["model"])
+    assert sample.main([paths["model"], "-n", "2", "--seed", "9", "--top-k", "4"]) == 0
+    assert capsys.readouterr().out.splitlines() == told["samples"]
