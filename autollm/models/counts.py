@@ -1,0 +1,117 @@
+"""Counting: behind these letters, how often came which?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autollm.buffers import Array, Ids, empty
+from autollm.kernels.counts import count_level, guess, measure_contexts, sort_places, weigh
+from autollm.node import Node
+
+NO_TARGETS = np.zeros(0, np.int32)
+
+
+class Counts:
+    """Interpolated modified Kneser-Ney of order `context` + 1 (Chen and Goodman 1999, eqs. 24 to 27):
+
+    p(w | h) = (c(h w) - D(c(h w))) / c(h) + gamma(h) * p(w | h without its first letter)
+
+    c(h w) says how often w stood behind the letters h; or, where h is not a whole context, behind how many
+    different letters followed by h. D takes a little off every count, and gamma gives it to the guess by one
+    letter less. It learns by counting, so it has no parameters. Before that, every letter is as likely.
+    """
+
+    def __init__(self, vocabulary: int, context: int) -> None:
+        self.vocabulary, self.context = vocabulary, context
+        one, none = np.zeros(1, np.int32), np.zeros(0, np.int32)
+        self.set_tree([0] * context + [1], one, one, one, none, none)
+
+    def learn(self, text: Ids) -> None:
+        """Count a text (N,), int32: END, a word, END, a word, ..., END. What was counted before is forgotten.
+
+        Raises IndexError for a letter outside 0..V-1.
+        """
+        places, lengths, shared = self._sorted_places(text)
+        ends_here = np.bincount(lengths, minlength=self.context + 1)
+        tally, first, levels = np.empty(self.vocabulary, np.int32), np.zeros(1, np.int32), []
+        followers = np.zeros(0, np.int32)
+        for depth in range(self.context, -1, -1):
+            nodes = int(np.count_nonzero((lengths >= depth) & (shared < depth))) if depth else 1
+            most = len(followers) + int(ends_here[depth])
+            sizes = nodes, nodes + 1, nodes + 1, most, most
+            letters, first_child, first_follower, room, counts = (np.empty(size, np.int32) for size in sizes)
+            used = count_level(
+                text, places, lengths, shared, depth, first, followers, tally,
+                letters, first_child, first_follower, room, counts,
+            )  # fmt: skip
+            first, followers = first_follower, room[:used].copy()
+            level = letters, np.diff(first_child), np.diff(first_follower), followers, counts[:used].copy()
+            levels.append(level)
+        self.set_tree([len(level[0]) for level in levels], *map(np.concatenate, zip(*levels, strict=True)))
+
+    def _sorted_places(self, text: Ids) -> tuple[Ids, Ids, Ids]:
+        """All places, those with one context next to each other; the lengths of their contexts; and how much
+        of it each shares with the one before. The tree can be read off from that."""
+        places = np.arange(1, len(text), dtype=np.int32)
+        other, shared = np.empty_like(places), np.empty_like(places)
+        ends = np.empty(self.vocabulary, np.int32)
+        for back in range(self.context, 0, -1):
+            sort_places(text, places, back, ends, other)
+            places, other = other, places
+        measure_contexts(text, places, self.context, other, shared)
+        return places, other, shared
+
+    def set_tree(
+        self, nodes: list[int], letters: Ids, children: Ids, kinds: Ids, followers: Ids, counts: Ids
+    ) -> None:
+        """Take over what was counted: how many nodes there are of every depth, the deepest first; for every
+        node its letter, how many children it has, and how many kinds of letters follow; those letters, and
+        how often each does."""
+        self.nodes, self.letters, self.children, self.kinds = nodes, letters, children, kinds
+        self.followers, self.counts = followers, counts
+        self.first_child, self.first_follower = starts(children), starts(kinds)
+        self.sums = np.empty((len(letters), 4), np.int32)
+        self.weights = np.empty(len(followers), np.float32)
+        self.discounts = np.empty((self.context + 1, 4), np.float32)
+        stops = np.cumsum(nodes).tolist()
+        for depth, start, stop in zip(range(self.context, -1, -1), [0, *stops], stops, strict=False):
+            first = self.first_follower[start : stop + 1]
+            self.discounts[depth] = discounts(counts[first[0] : first[-1]])
+            weigh(first, counts, self.discounts[depth], self.sums[start:stop], self.weights)
+
+    def __call__(self, contexts: Ids) -> Node:
+        """log p of every letter behind the contexts (B, K): (B, V), a constant."""
+        return Node(self.log_p(contexts, contexts.shape[1] - 1, NO_TARGETS))
+
+    def log_p(self, rows: Ids, first: int, targets: Ids) -> Array:
+        """log p of every letter behind the columns from `first` on of rows (B, T): (B * (T - first), V).
+
+        With targets (B * (T - first),), each as if its own target had not been counted (leave-one-out),
+        where it is not negative.
+        """
+        out = empty((rows.shape[0] * (rows.shape[1] - first), self.vocabulary))
+        guess(
+            rows, first, targets, self.letters, self.first_child, self.first_follower, self.followers,
+            self.counts, self.sums, self.weights, self.discounts, out,
+        )  # fmt: skip
+        return out
+
+
+def discounts(counts: Ids) -> list[float]:
+    """What is taken off a count of 0, of 1, of 2, and of 3 or more: Chen and Goodman 1999, eq. 26.
+
+    It needs counts of 1, 2, 3 and 4. A short list may not have them, or give discounts that are below 0
+    or above the count; then half of the count, 1.5 at most, is taken off.
+    """
+    n = np.bincount(np.minimum(counts, 5), minlength=6).tolist()
+    Y = n[1] / (n[1] + 2 * n[2]) if n[1] else 0.0
+    found = [0.0]
+    for size in (1, 2, 3):
+        discount = size - (size + 1) * Y * n[size + 1] / n[size] if n[size] and n[size + 1] else 0.0
+        found.append(discount if 0 < discount <= size else size / 2)
+    return found
+
+
+def starts(sizes: Ids) -> Ids:
+    """Where parts of these sizes start when they stand one after the other, and where the last one stops."""
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)

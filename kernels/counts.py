@@ -1,0 +1,302 @@
+"""Counting which letter follows which letters, and guessing by the counts.
+
+The words stand in a text: END, a word, END, a word, ..., END. A *place* is any but the first. The letter at a
+place is its target. Its context is what stands before it, `context` letters or back to the END before its
+word. Contexts are the nodes of a tree: from the root, which is the empty context, the letters of a context
+lead to its node, the nearest to the target first. A node where contexts end is a leaf.
+
+Node n's children are the nodes first_child[n] to first_child[n + 1], sorted by their letters, the deepest
+nodes of the tree come first, and the root is the last. Behind node n follow the letters followers[i],
+counts[i] times each, for i from first_follower[n] to first_follower[n + 1].
+"""
+
+import numpy as np
+
+from autollm.kernels.errors import IdError, ShapeError
+from autollm.kernels.kernel import check_ids, helper, kernel
+
+END = 0
+LEAST = 1e-30  # a probability, of which the logarithm is still a number
+
+
+# --- counting --------------------------------------------------------------------------------------
+
+
+@helper
+def check_places(places, text):
+    for place in places:
+        if place < 1 or place >= text.shape[0]:
+            raise IdError("place {} is outside 1..{}", place, text.shape[0] - 1)
+
+
+@kernel("(i4[::1], i4[::1], i8, i4[::1], i4[::1])")
+def sort_places(text, places, back, ends, out):
+    """out = places, both (N,), sorted by the letter that is `back` letters before each; equals stay in order.
+
+    Where the text does not go back so far, its first letter counts. ends (V,) is room for a counting sort.
+    """
+    if out.shape != places.shape:
+        raise ShapeError(
+            "sort_places: places and out must agree; got ({},), ({},)", places.shape[0], out.shape[0]
+        )
+    check_ids(text, ends.shape[0])
+    check_places(places, text)
+    ends[:] = 0
+    for place in places:
+        ends[text[max(place - back, 0)]] += 1
+    for letter in range(1, ends.shape[0]):
+        ends[letter] += ends[letter - 1]
+    for i in range(places.shape[0] - 1, -1, -1):
+        letter = text[max(places[i] - back, 0)]
+        ends[letter] -= 1
+        out[ends[letter]] = places[i]
+
+
+@kernel("(i4[::1], i4[::1], i8, i4[::1], i4[::1])")
+def measure_contexts(text, places, context, lengths, shared):
+    """lengths: how many letters the context of each place has. shared: how many of them, from the nearest
+    on, are those of the place before it in the list. places, lengths, shared (N,)."""
+    if lengths.shape != places.shape or shared.shape != places.shape:
+        raise ShapeError(
+            "measure_contexts: places, lengths and shared must agree; got ({},), ({},), ({},)",
+            places.shape[0], lengths.shape[0], shared.shape[0],
+        )  # fmt: skip
+    check_places(places, text)
+    for i in range(places.shape[0]):
+        length, common, so_far = 0, 0, i > 0
+        while length < min(context, places[i]):
+            length += 1
+            letter = text[places[i] - length]
+            so_far = so_far and length <= lengths[i - 1] and text[places[i - 1] - length] == letter
+            if so_far:
+                common = length
+            if letter == END:
+                break
+        lengths[i], shared[i] = length, common
+
+
+@kernel(
+    "(i4[::1], i4[::1], i4[::1], i4[::1], i8, i4[::1], i4[::1], i4[::1],"
+    " i4[::1], i4[::1], i4[::1], i4[::1], i4[::1])"
+)
+def count_level(
+    text, places, lengths, shared, depth, deeper_first, deeper_followers, tally,
+    letters, first_child, first_follower, followers, counts,
+):  # fmt: skip
+    """The nodes of one depth, from the sorted places and the nodes one deeper; returns how many followers
+    they have together, at most F.
+
+    A leaf counts how often a letter follows; any other node, behind how many of its children it does: the
+    counts of Kneser and Ney (Chen and Goodman 1999, section 2.7). letters (M,), first_child and
+    first_follower (M + 1,), followers and counts (F,) are for the M nodes; tally (V,) is room to count in.
+    """
+    N, M, F = places.shape[0], letters.shape[0], followers.shape[0]
+    # fmt: off
+    if (
+        lengths.shape[0] != N or shared.shape[0] != N or counts.shape[0] != F or deeper_first.shape[0] < 1
+        or first_child.shape[0] != M + 1 or first_follower.shape[0] != M + 1
+    ):
+        raise ShapeError(
+            "count_level: places, lengths and shared (N,), letters (M,), first_child and first_follower "
+            "(M + 1,), followers and counts (F,) must agree; "
+            "got ({},), ({},), ({},), ({},), ({},), ({},), ({},), ({},)",
+            N, lengths.shape[0], shared.shape[0], M, first_child.shape[0], first_follower.shape[0], F,
+            counts.shape[0],
+        )
+    # fmt: on
+    check_ids(text, tally.shape[0])
+    check_ids(deeper_followers, tally.shape[0])
+    check_places(places, text)
+    tally[:] = 0
+    node, child, size = 0, 0, 0
+    for i in range(N):
+        if lengths[i] < depth:
+            continue
+        if node == 0 or shared[i] < depth:  # another context begins
+            if node == M:
+                raise ShapeError("count_level: there are more than {} nodes", M)
+            letters[node] = text[places[i] - depth]
+            first_child[node], first_follower[node] = child, size
+            node += 1
+        start = first_follower[node - 1]
+        if lengths[i] == depth:
+            size = count_one(text[places[i]], tally, followers, counts, start, size)
+        elif shared[i] <= depth:  # another child begins
+            if child + 1 >= deeper_first.shape[0]:
+                raise ShapeError("count_level: there are more than {} nodes below", child)
+            for j in range(deeper_first[child], deeper_first[child + 1]):
+                size = count_one(deeper_followers[j], tally, followers, counts, start, size)
+            child += 1
+    if node != M:
+        raise ShapeError("count_level: there are {} nodes, not {}", node, M)
+    first_child[M], first_follower[M] = child, size
+    return size
+
+
+@helper
+def count_one(letter, tally, followers, counts, start, size):
+    """Count a letter among the followers from `start` to `size`; returns the size after that.
+
+    tally says where its count may be: it is there if the letter is.
+    """
+    i = tally[letter]
+    if i < start or i >= size or followers[i] != letter:
+        if size == followers.shape[0]:
+            raise ShapeError("count_level: there are more than {} followers", size)
+        tally[letter], followers[size], counts[size] = size, letter, 0
+        i, size = size, size + 1
+    counts[i] += 1
+    return size
+
+
+@kernel("(i4[::1], i4[::1], f4[::1], i4[:, ::1], f4[::1])")
+def weigh(first_follower, counts, discounts, sums, weights):
+    """What guessing needs of M nodes of one depth: sums (M, 4), weights of followers (F,).
+
+    sums[n]: the sum of node n's counts, and how many of them are 1, are 2, are 3 or more. weights[i]: a
+    count, less the discount for its size, as a part of the sum. discounts (4,): 0, D1, D2, D3+.
+    """
+    M = sums.shape[0]
+    if (
+        first_follower.shape[0] != M + 1 or weights.shape != counts.shape
+        or discounts.shape[0] != 4 or sums.shape[1] != 4
+        or first_follower[0] < 0 or first_follower[M] > counts.shape[0]
+    ):  # fmt: skip
+        raise ShapeError(
+            "weigh: first_follower (M + 1,), counts and weights (F,), discounts (4,), sums (M, 4) "
+            "must agree; got ({},), ({},), ({},), ({},), ({}, {})",
+            first_follower.shape[0], counts.shape[0], weights.shape[0], discounts.shape[0], M, sums.shape[1],
+        )  # fmt: skip
+    sums[:] = 0
+    for n in range(M):
+        start, stop = max(first_follower[n], first_follower[0]), min(first_follower[n + 1], first_follower[M])
+        for i in range(start, stop):
+            sums[n, 0] += counts[i]
+            sums[n, max(min(counts[i], 3), 1)] += 1
+        for i in range(start, stop):
+            weights[i] = (counts[i] - discounts[max(min(counts[i], 3), 1)]) / np.float32(sums[n, 0])
+
+
+# --- guessing --------------------------------------------------------------------------------------
+
+
+@kernel(
+    "(i4[:, ::1], i8, i4[::1], i4[::1], i4[::1], i4[::1], i4[::1], i4[::1], i4[:, ::1], f4[::1],"
+    " f4[:, ::1], f4[:, ::1])"
+)
+def guess(
+    rows, first, targets, letters, first_child, first_follower, followers, counts, sums, weights,
+    discounts, out,
+):  # fmt: skip
+    """out[o] = log p(each letter | context), for the places behind the columns `first` to T - 1 of every row:
+    rows (B, T), out (B * (T - first), V), discounts (context + 1, 4).
+
+    Interpolated modified Kneser-Ney (Chen and Goodman 1999, eqs. 24 and 27), from the empty context on
+    to the longest that was counted:
+
+        p(w | h) = (c(h w) - D(c(h w))) / c(h) + gamma(h) p(w | h without its first letter)
+        gamma(h) = (D1 n1(h) + D2 n2(h) + D3+ n3+(h)) / c(h);  before the first, p = 1 / V
+
+    where c(h) is the sum of a node's counts, and n1, n2, n3+ say how many of them are 1, 2, 3 or more. With
+    targets (B * (T - first),), each place's own target is taken out of the counts first, if it is not
+    negative; without, targets is empty.
+    """
+    (B, T), V, nodes, size = rows.shape, out.shape[1], letters.shape[0], followers.shape[0]
+    context = discounts.shape[0] - 1
+    # fmt: off
+    if (
+        first < 0 or first >= T or out.shape[0] != B * (T - first) or V < 1 or nodes < 1 or context < 0
+        or (targets.shape[0] != 0 and targets.shape[0] != out.shape[0])
+        or first_child.shape[0] != nodes + 1 or first_follower.shape[0] != nodes + 1
+        or counts.shape[0] != size or weights.shape[0] != size
+        or sums.shape[0] != nodes or sums.shape[1] != 4 or discounts.shape[1] != 4
+    ):
+        raise ShapeError(
+            "guess: rows ({}, {}), first {}, targets ({},), out ({}, {}), or the arrays of {} nodes and "
+            "{} followers do not agree",
+            B, T, first, targets.shape[0], out.shape[0], V, nodes, size,
+        )
+    # fmt: on
+    check_ids(rows.reshape(-1), V)
+    path = np.empty(context + 1, np.int64)
+    for o in range(out.shape[0]):
+        row, column = o // (T - first), first + o % (T - first)
+        depth, node = 0, nodes - 1
+        path[0] = node
+        while depth < context and depth <= column:
+            letter = rows[row, column - depth]
+            node = child_by(letter, node, letters, first_child)
+            if node < 0:
+                break
+            depth += 1
+            path[depth] = node
+            if letter == END:
+                break
+
+        # A target counts at the node where its context ends. If it was the only one there, it has not
+        # been counted one node nearer to the root either; and so on.
+        target = targets[o] if targets.shape[0] > 0 else np.int32(-1)
+        known = depth + 1  # the nodes of the path that count it are those from here on
+        if target >= 0:
+            own = 1
+            while known > 0 and own == 1:
+                known -= 1
+                own = count_of(target, path[known], first_follower, followers, counts)
+
+        for v in range(V):
+            out[o, v] = 1.0 / V
+        for d in range(depth + 1):
+            node = path[d]
+            D1, D2, D3 = discounts[d, 1], discounts[d, 2], discounts[d, 3]
+            total, n1, n2, n3 = sums[node, 0], sums[node, 1], sums[node, 2], sums[node, 3]
+            c = np.int32(0)
+            if d >= known:
+                c = count_of(target, node, first_follower, followers, counts)
+            if c > 0:
+                total -= 1
+            if c == 1:
+                n1 -= 1
+            elif c == 2:
+                n1, n2 = n1 + 1, n2 - 1
+            elif c == 3:
+                n2, n3 = n2 + 1, n3 - 1
+            if total == 0:
+                break  # so has every longer context
+            part = np.float32(1.0) / np.float32(total)
+            gamma = (D1 * n1 + D2 * n2 + D3 * n3) * part
+            for v in range(V):
+                out[o, v] *= gamma
+            if c == 0:
+                for i in range(first_follower[node], first_follower[node + 1]):
+                    out[o, followers[i]] += weights[i]
+            else:
+                scale = (total + 1) * part
+                for i in range(first_follower[node], first_follower[node + 1]):
+                    if followers[i] != target:
+                        out[o, followers[i]] += weights[i] * scale
+                    elif c > 1:
+                        out[o, target] += (c - 1 - discounts[d, min(c - 1, 3)]) * part
+        for v in range(V):
+            out[o, v] = np.log(max(out[o, v], np.float32(LEAST)))
+
+
+@helper
+def child_by(letter, node, letters, first_child):
+    """The child of a node by a letter, or -1."""
+    low, high = np.int64(first_child[node]), np.int64(first_child[node + 1])
+    while low < high:
+        middle = (low + high) // 2
+        if letters[middle] < letter:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < first_child[node + 1] and letters[low] == letter else np.int64(-1)
+
+
+@helper
+def count_of(letter, node, first_follower, followers, counts):
+    """How often a letter was counted at a node."""
+    for i in range(first_follower[node], first_follower[node + 1]):
+        if followers[i] == letter:
+            return counts[i]
+    return np.int32(0)
