@@ -16,7 +16,9 @@ from autollm.kernels.errors import IdError, ShapeError
 from autollm.kernels.kernel import check_ids, helper, kernel
 
 END = 0
-LEAST = 1e-30  # a probability, of which the logarithm is still a number
+LEAST = 1e-30  # the least probability: its logarithm is still a number
+TWO_THIRDS = np.int32(0x3F2AAAAB)  # the bits of a float32
+SERIES = np.array([2, 2 / 3, 2 / 5, 2 / 7], np.float32)  # of ln((1 + s) / (1 - s)): s, s**3, s**5, s**7
 
 
 # --- counting --------------------------------------------------------------------------------------
@@ -218,7 +220,7 @@ def guess(
         )
     # fmt: on
     check_ids(rows.reshape(-1), V)
-    path = np.empty(context + 1, np.int64)
+    path, own = np.empty(context + 1, np.int64), np.empty(context + 1, np.int32)
     for o in range(out.shape[0]):
         row, column = o // (T - first), first + o % (T - first)
         depth, node = 0, nodes - 1
@@ -235,23 +237,20 @@ def guess(
 
         # A target counts at the node where its context ends. If it was the only one there, it has not
         # been counted one node nearer to the root either; and so on.
-        target = targets[o] if targets.shape[0] > 0 else np.int32(-1)
-        known = depth + 1  # the nodes of the path that count it are those from here on
-        if target >= 0:
-            own = 1
-            while known > 0 and own == 1:
-                known -= 1
-                own = count_of(target, path[known], first_follower, followers, counts)
+        own[: depth + 1] = 0
+        if targets.shape[0] > 0 and targets[o] >= 0:
+            d = depth
+            own[d] = count_of(targets[o], path[d], first_follower, followers, counts)
+            while d > 0 and own[d] == 1:
+                d -= 1
+                own[d] = count_of(targets[o], path[d], first_follower, followers, counts)
 
         for v in range(V):
-            out[o, v] = 1.0 / V
-        for d in range(depth + 1):
-            node = path[d]
-            D1, D2, D3 = discounts[d, 1], discounts[d, 2], discounts[d, 3]
+            out[o, v] = 0
+        share = np.float32(1.0)  # what the longer contexts have left
+        for d in range(depth, -1, -1):
+            node, c = path[d], own[d]
             total, n1, n2, n3 = sums[node, 0], sums[node, 1], sums[node, 2], sums[node, 3]
-            c = np.int32(0)
-            if d >= known:
-                c = count_of(target, node, first_follower, followers, counts)
             if c > 0:
                 total -= 1
             if c == 1:
@@ -261,23 +260,39 @@ def guess(
             elif c == 3:
                 n2, n3 = n2 + 1, n3 - 1
             if total == 0:
-                break  # so has every longer context
-            part = np.float32(1.0) / np.float32(total)
-            gamma = (D1 * n1 + D2 * n2 + D3 * n3) * part
-            for v in range(V):
-                out[o, v] *= gamma
-            if c == 0:
-                for i in range(first_follower[node], first_follower[node + 1]):
-                    out[o, followers[i]] += weights[i]
-            else:
-                scale = (total + 1) * part
-                for i in range(first_follower[node], first_follower[node + 1]):
-                    if followers[i] != target:
-                        out[o, followers[i]] += weights[i] * scale
-                    elif c > 1:
-                        out[o, target] += (c - 1 - discounts[d, min(c - 1, 3)]) * part
+                continue
+            part = share / np.float32(total)
+            scale = part * np.float32(sums[node, 0])
+            before = out[o, targets[o]] if c > 0 else np.float32(0)
+            for i in range(first_follower[node], first_follower[node + 1]):
+                out[o, followers[i]] += weights[i] * scale
+            if c > 0:
+                less = c - 1 - discounts[d, min(c - 1, 3)] if c > 1 else np.float32(0)
+                out[o, targets[o]] = before + less * part
+            share = (discounts[d, 1] * n1 + discounts[d, 2] * n2 + discounts[d, 3] * n3) * part
+        uniform = share / np.float32(V)
         for v in range(V):
-            out[o, v] = np.log(max(out[o, v], np.float32(LEAST)))
+            out[o, v] += uniform
+    logarithms(out.reshape(-1))
+
+
+@helper
+def logarithms(x):
+    """Put its natural logarithm in place of every number of a flat float32 array; of LEAST, if it is less.
+
+    x = 2**n m, with m from 2/3 to 4/3; and ln m = 2 s + 2/3 s**3 + ... for s = (m - 1) / (m + 1). The
+    compiler makes vectors of this, which it cannot of calls of np.log.
+    """
+    for i in range(x.size):
+        x[i] = max(x[i], np.float32(LEAST))
+    bits = x.view(np.int32)
+    for i in range(x.size):
+        n = (bits[i] - TWO_THIRDS) >> 23
+        bits[i] -= n << 23
+        s = (x[i] - np.float32(1)) / (x[i] + np.float32(1))
+        z = s * s
+        series = ((SERIES[3] * z + SERIES[2]) * z + SERIES[1]) * z + SERIES[0]
+        x[i] = np.float32(n) * np.float32(0.6931472) + s * series
 
 
 @helper

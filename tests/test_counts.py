@@ -239,6 +239,14 @@ def test_compiled_and_plain_python_count_and_guess_the_same(words, context):
     np.testing.assert_allclose(log_p, plain_log_p, rtol=1e-4, atol=1e-5)
 
 
+def test_logarithms():
+    x = np.exp(np.random.default_rng(0).uniform(-70, 1e-6, 10_000)).astype(np.float32)
+    x[:5] = 0, 1e-30, 2 / 3, 1, 1.000001
+    expected = np.log(np.maximum(x.astype(np.float64), 1e-30))
+    kernels.logarithms(x)
+    np.testing.assert_allclose(x, expected, rtol=1e-6, atol=2e-7)
+
+
 def test_letters_that_there_are_not():
     model = learned([[1, 2]], 3, 2)
     for bad in (-1, 3):
