@@ -1,13 +1,14 @@
 """The installed command: `autollm train ...`, also as `python -m autollm train ...`."""
 
 import sys
+from typing import NoReturn
 
 from autollm import cli, ladder, sample, train
 
 COMMANDS = {"train": train.main, "sample": sample.main, "ladder": ladder.main}
 
 
-def main() -> int:
+def main() -> NoReturn:
     parser = cli.Parser(
         prog="autollm", description="A language model that learns to invent words in a second."
     )
@@ -19,8 +20,8 @@ def main() -> int:
         options = parser.parse_args(sys.argv[1:2])
         return COMMANDS[options.command](sys.argv[2:])
 
-    return cli.run(command)
+    cli.end(command)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

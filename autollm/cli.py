@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import io
 import math
@@ -140,8 +141,12 @@ def run(command: Callable[[], int]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that does not know a letter
     try:
-        status = command()
-        sys.stdout.flush()
+        try:
+            status = command()
+        finally:
+            sys.stdout.flush()
+    except SystemExit as end:  # --help
+        return int(end.code or 0)
     except (InputError, DivergedError, MemoryError) as error:
         text = str(error) if not isinstance(error, MemoryError) else f"not enough memory: {error}"
         print(f"autollm: error: {text}", file=sys.stderr)
@@ -161,6 +166,25 @@ def run(command: Callable[[], int]) -> int:
         discard_stdout()
         return 2
     return status
+
+
+def end(command: Callable[[], int]) -> NoReturn:
+    """Run a command as the whole of this process, and end the process with its exit status.
+
+    It ends at once: Python would first take numba and LLVM apart, for 0.15 s or more and for nobody.
+    """
+    status = run(command)
+    atexit.register(_end_at_once, status)  # not here: a profiler has yet to write what it found
+    sys.exit(status)
+
+
+def _end_at_once(status: int) -> None:
+    """The last exit function: call the others, flush, and leave Python nothing more to do."""
+    atexit.unregister(_end_at_once)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def discard_stdout() -> None:

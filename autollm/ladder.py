@@ -193,4 +193,4 @@ def table(rows: list[list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.end(main)

@@ -220,4 +220,4 @@ def _results(learned: Learned, samples: Samples) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.end(main)

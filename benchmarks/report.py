@@ -92,6 +92,8 @@ def _waiting(run: Run) -> str:
         if series := run.series.get(name):
             kernels = mean(series.facts["kernel_seconds"])
             lines.append(f"first step, kernels {kind}: {series.shown() / 1e3:.2f} s ({kernels:.2f} s of it)")
+    if series := run.series.get("prompt_to_prompt"):
+        lines.append(f"prompt to prompt, training left out: {series.shown() / 1e3:.2f} s")
     if series := run.series.get("default_run"):
         peak, idle = mean(series.facts["peak_memory_mb"]), mean(series.facts["idle_memory_mb"])
         lines.append(

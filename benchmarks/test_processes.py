@@ -58,6 +58,14 @@ def test_first_step_warm(measure_once: Any) -> None:
     measure_once(lambda: python(FIRST_STEP), "ms", about_kernels)
 
 
+@pytest.mark.visits(5)
+def test_prompt_to_prompt(measure_once: Any) -> None:
+    """The default command with one step, not a second of them: what a user waits for besides training."""
+    command = [sys.executable, "-m", "autollm.train", "--steps", "1"]
+    subprocess.run(command, capture_output=True, check=True)  # fills the cache if nobody has
+    measure_once(lambda: subprocess.run(command, capture_output=True, check=True), "ms")
+
+
 @pytest.mark.visits(3)
 def test_first_step_cold(measure_once: Any) -> None:
     """The same with an empty cache: every kernel is compiled."""

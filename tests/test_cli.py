@@ -336,6 +336,70 @@ def test_standard_output_on_a_full_disk():
     assert done.stderr == "autollm: error: cannot write: No space left on device\n"
 
 
+ENDING = """
+import atexit, sys
+from autollm import cli
+from autollm.errors import InputError
+
+class Left:
+    def __del__(self):
+        print("taken apart", flush=True)
+
+def command():
+    print("printed, not flushed")
+    {last}
+
+left = Left()
+left.itself = left  # only the end of the interpreter takes it apart
+atexit.register(print, "exit function")
+cli.end(command)
+print("not reached")
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "told"),
+    [
+        ("return 0", 0, ""),
+        ("return 7", 7, ""),
+        ("raise InputError('no')", 2, "autollm: error: no\n"),
+        ("raise KeyboardInterrupt", 130, "autollm: interrupted\n"),
+        ("cli.Parser(usage='so').parse_args(['--help'])", 0, ""),
+    ],
+)
+def test_a_command_ends_its_process_at_once_and_loses_nothing(last, status, told):
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING.format(last=last)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (status, told)
+    shown = done.stdout.splitlines()
+    assert (shown[0], shown[-1]) == ("printed, not flushed", "exit function")
+    assert "taken apart" not in shown
+
+
+def test_what_is_no_expected_error_keeps_its_traceback():
+    code = ENDING.format(last="raise ZeroDivisionError")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.endswith("ZeroDivisionError\n")
+    assert "taken apart" in done.stdout, "the test above would see it"
+
+
+def test_a_profiler_of_a_command_still_reports():
+    command = [sys.executable, "-m", "cProfile", "-m", "autollm.sample", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "function calls" in done.stdout
+
+
+@posix
+def test_an_error_after_results_that_cannot_be_written():
+    """Nothing that was printed is lost without a word, also when the command fails afterwards."""
+    code = ENDING.format(last="raise InputError('no')")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "autollm: error: cannot write: No space left on device\n")
+
+
 @posix
 def test_closed_streams():
     """A closed standard input is an empty one; what goes to a closed output is not missed."""
