@@ -15,7 +15,7 @@ from autollm.kernels import counts as kernels
 from autollm.learning.alphabet import END, Alphabet
 from autollm.learning.words import read_words, split
 from autollm.models import counts as module
-from autollm.models.counts import NO_TARGETS, Counts, discounts
+from autollm.models.counts import NO_TARGETS, TABLES, Counts, fitted_discounts
 
 some_words = st.lists(st.text("abc", min_size=1, max_size=6), min_size=1, max_size=8)
 
@@ -39,7 +39,7 @@ class Slow:
             sentence = [END, *word, END]
             for t in range(1, len(sentence)):
                 self.seen[tuple(sentence[max(t - context, 0) : t]), sentence[t]] += 1
-        self.D = [discounts(self.counts_of_length(n)) for n in range(context + 1)]
+        self.D = [fitted_discounts(self.counts_of_length(n)) for n in range(context + 1)]
 
     def is_whole(self, h):
         return len(h) == self.K or (len(h) > 0 and h[0] == END)
@@ -112,10 +112,10 @@ def test_leaving_a_target_out_is_as_if_it_had_not_been_counted(words, context):
 def test_counts_by_hand():
     """The words ab, ab, b, behind one letter at most."""
     model = learned(tokens(["ab", "ab", "b"]), 3, 1)
-    assert model.nodes == [3, 1]  # behind END, a and b; the root
+    assert model.tables["nodes"].tolist() == [3, 1]  # behind END, a and b; the root
     assert model.letters[:3].tolist() == [END, 1, 2]
     followers = np.split(model.followers, model.first_follower[1:-1])
-    counts = np.split(model.counts, model.first_follower[1:-1])
+    counts = np.split(model.times, model.first_follower[1:-1])
     found = [dict(zip(f.tolist(), c.tolist(), strict=True)) for f, c in zip(followers, counts, strict=True)]
     assert found == [
         {1: 2, 2: 1},  # words begin with a twice, with b once
@@ -150,7 +150,7 @@ def test_counts_by_hand():
 )
 def test_discounts_by_hand(how_many, expected):
     counts = np.repeat(np.arange(1, len(how_many) + 1), how_many)
-    np.testing.assert_allclose(discounts(np.append(counts, [7, 9])), expected)
+    np.testing.assert_allclose(fitted_discounts(np.append(counts, [7, 9])), expected)
 
 
 def names():
@@ -181,8 +181,8 @@ def test_memory_is_in_proportion_to_what_is_distinct():
     """A node for every context, a count for every n-gram; not for every place."""
     words = tokens(["abcab", "abc", "cab"])
     once, often = learned(words, 4, 3), learned(words * 50, 4, 3)
-    for name in ("letters", "first_child", "first_follower", "followers", "counts"):
-        assert len(getattr(once, name)) == len(getattr(often, name))
+    for name in TABLES:
+        assert len(once.tables[name]) == len(often.tables[name])
     grams = defaultdict(set)
     for word in words:
         sentence = [END, *word, END]
@@ -190,7 +190,7 @@ def test_memory_is_in_proportion_to_what_is_distinct():
             for start in range(max(t - 3, 0), t + 1):
                 grams[tuple(sentence[start:t])].add(sentence[t])
     assert len(once.letters) == len(grams)
-    assert len(once.counts) == sum(map(len, grams.values()))
+    assert len(once.times) == sum(map(len, grams.values()))
 
 
 def test_before_it_has_learned_every_letter_is_as_likely():
@@ -234,8 +234,9 @@ def test_compiled_and_plain_python_count_and_guess_the_same(words, context):
     assert len(plain_kernels) == 5
     with mock.patch.multiple(module, **plain_kernels):
         plain, plain_log_p = run()
-    for name in ("letters", "children", "kinds", "followers", "counts", "sums"):
-        np.testing.assert_array_equal(getattr(compiled, name), getattr(plain, name))
+    for name in TABLES:
+        np.testing.assert_array_equal(compiled.tables[name], plain.tables[name])
+    np.testing.assert_array_equal(compiled.sums, plain.sums)
     np.testing.assert_allclose(log_p, plain_log_p, rtol=1e-4, atol=1e-5)
 
 
@@ -245,6 +246,46 @@ def test_logarithms():
     expected = np.log(np.maximum(x.astype(np.float64), 1e-30))
     kernels.logarithms(x)
     np.testing.assert_allclose(x, expected, rtol=1e-6, atol=2e-7)
+
+
+def test_tables_come_back():
+    words = tokens(["abcab", "abc", "cab"])
+    model, other = learned(words, 4, 3), Counts(4, 3)
+    other.tables = model.tables
+    rows = np.array(list(itertools.product(range(4), repeat=3)), np.int32)
+    np.testing.assert_array_equal(other(rows).v, model(rows).v)
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("damage", ["longer", "shorter", "negative", "larger", "none", "type", "axes"])
+def test_damaged_tables_are_refused(name, damage):
+    """Nothing that a file may hold lets guessing read or write outside an array."""
+    model = learned(tokens(["abcab", "abc", "cab"]), 4, 3)
+    table = model.tables[name].copy()
+    if damage == "negative":
+        table[len(table) // 2] = -1
+    elif damage == "larger":
+        table[len(table) // 2] = 2**31 - 1
+    damaged = {
+        "longer": np.append(table, table[:1]),
+        "shorter": table[1:],
+        "none": table[:0],
+        "type": table.astype(np.int64),
+        "axes": table[None],
+    }.get(damage, table)
+    with pytest.raises(ValueError, match="the tables"):
+        model.tables = model.tables | {name: damaged}
+    with pytest.raises(ValueError, match="the tables are no counts of 3 letters behind 3"):
+        Counts(3, 3).tables = model.tables
+    with pytest.raises(ValueError, match="the tables are no counts of 4 letters behind 2"):
+        Counts(4, 2).tables = model.tables
+
+
+def test_a_context_longer_than_every_word_costs_nothing():
+    words = tokens(["abcab", "abc", "cab"])
+    assert len(learned(words, 4, 10**6).discounts) == 7
+    rows = np.array([[0, 0, 0, 0, 1, 2, 3]], np.int32)
+    np.testing.assert_array_equal(learned(words, 4, 10**6)(rows).v, learned(words, 4, 6)(rows).v)
 
 
 def test_letters_that_there_are_not():

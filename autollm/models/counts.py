@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from autollm.buffers import Array, Ids, empty
-from autollm.kernels.counts import count_level, guess, measure_contexts, sort_places, weigh
+from autollm.kernels.counts import END, count_level, guess, measure_contexts, sort_places, weigh
 from autollm.node import Node
 
 NO_TARGETS = np.zeros(0, np.int32)
+TABLES = "nodes", "letters", "children", "kinds", "followers", "times"
 
 
 class Counts:
@@ -23,8 +26,8 @@ class Counts:
 
     def __init__(self, vocabulary: int, context: int) -> None:
         self.vocabulary, self.context = vocabulary, context
-        one, none = np.zeros(1, np.int32), np.zeros(0, np.int32)
-        self.set_tree([0] * context + [1], one, one, one, none, none)
+        zero, none = np.zeros(1, np.int32), np.zeros(0, np.int32)
+        self._plant((zero + 1, zero, zero, zero, none, none))
 
     def learn(self, text: Ids) -> None:
         """Count a text (N,), int32: END, a word, END, a word, ..., END. What was counted before is forgotten.
@@ -32,22 +35,23 @@ class Counts:
         Raises IndexError for a letter outside 0..V-1.
         """
         places, lengths, shared = self._sorted_places(text)
-        ends_here = np.bincount(lengths, minlength=self.context + 1)
+        deepest = int(lengths.max(initial=0))
+        end_here = np.bincount(lengths, minlength=deepest + 1)
         tally, first, levels = np.empty(self.vocabulary, np.int32), np.zeros(1, np.int32), []
         followers = np.zeros(0, np.int32)
-        for depth in range(self.context, -1, -1):
+        for depth in range(deepest, -1, -1):
             nodes = int(np.count_nonzero((lengths >= depth) & (shared < depth))) if depth else 1
-            most = len(followers) + int(ends_here[depth])
+            most = len(followers) + int(end_here[depth])
             sizes = nodes, nodes + 1, nodes + 1, most, most
-            letters, first_child, first_follower, room, counts = (np.empty(size, np.int32) for size in sizes)
+            letters, first_child, first_follower, room, times = (np.empty(size, np.int32) for size in sizes)
             used = count_level(
                 text, places, lengths, shared, depth, first, followers, tally,
-                letters, first_child, first_follower, room, counts,
+                letters, first_child, first_follower, room, times,
             )  # fmt: skip
             first, followers = first_follower, room[:used].copy()
-            level = letters, np.diff(first_child), np.diff(first_follower), followers, counts[:used].copy()
-            levels.append(level)
-        self.set_tree([len(level[0]) for level in levels], *map(np.concatenate, zip(*levels, strict=True)))
+            level = letters, np.diff(first_child), np.diff(first_follower), followers, times[:used].copy()
+            levels.append(([nodes], *level))
+        self._plant(tuple(np.concatenate(parts).astype(np.int32) for parts in zip(*levels, strict=True)))
 
     def _sorted_places(self, text: Ids) -> tuple[Ids, Ids, Ids]:
         """All places, those with one context next to each other; the lengths of their contexts; and how much
@@ -55,29 +59,57 @@ class Counts:
         places = np.arange(1, len(text), dtype=np.int32)
         other, shared = np.empty_like(places), np.empty_like(places)
         ends = np.empty(self.vocabulary, np.int32)
-        for back in range(self.context, 0, -1):
+        longest = int(np.diff(np.flatnonzero(text == END)).max(initial=0))  # context in this text
+        for back in range(min(self.context, longest), 0, -1):
             sort_places(text, places, back, ends, other)
             places, other = other, places
         measure_contexts(text, places, self.context, other, shared)
         return places, other, shared
 
-    def set_tree(
-        self, nodes: list[int], letters: Ids, children: Ids, kinds: Ids, followers: Ids, counts: Ids
-    ) -> None:
-        """Take over what was counted: how many nodes there are of every depth, the deepest first; for every
-        node its letter, how many children it has, and how many kinds of letters follow; those letters, and
-        how often each does."""
-        self.nodes, self.letters, self.children, self.kinds = nodes, letters, children, kinds
-        self.followers, self.counts = followers, counts
+    @property
+    def tables(self) -> dict[str, Ids]:
+        """What was counted, to be saved: how many nodes the tree has of every depth, the deepest first; for
+        every node its letter, how many children it has, and how many kinds of letters follow; those letters,
+        and how many times each does. All int32, with one axis."""
+        return dict(zip(TABLES, self._tables, strict=True))
+
+    @tables.setter
+    def tables(self, tables: dict[str, Ids]) -> None:
+        """Raises ValueError for tables that are no tree, or not one of this context and alphabet."""
+        nodes, letters, children, kinds, followers, times = tree = tuple(tables[name] for name in TABLES)
+        if any(table.ndim != 1 or table.dtype != np.int32 for table in tree):
+            raise ValueError("the tables must be int32 and have 1 axis")
+        stops = np.cumsum(nodes, dtype=np.int64).tolist()
+        if not (
+            1 <= len(nodes) <= self.context + 1
+            and nodes[-1] == 1
+            and (nodes >= 0).all()
+            and stops[-1] == len(letters) == len(children) == len(kinds)
+            and (children >= 0).all()
+            and np.cumsum(children, dtype=np.int64)[np.array(stops) - 1].tolist() == [0, *stops[:-1]]
+            and (kinds >= 0).all()
+            and kinds.sum(dtype=np.int64) == len(followers) == len(times)
+            and ((letters >= 0) & (letters < self.vocabulary)).all()
+            and ((followers >= 0) & (followers < self.vocabulary)).all()
+            and (times > 0).all()
+            and times.sum(dtype=np.int64) < 2**31
+        ):
+            raise ValueError(f"the tables are no counts of {self.vocabulary} letters behind {self.context}")
+        self._plant(tree)
+
+    def _plant(self, tree: tuple[Ids, ...]) -> None:
+        """Take over the tables, and work out what guessing needs besides."""
+        self._tables = tree
+        nodes, self.letters, children, kinds, self.followers, self.times = tree
         self.first_child, self.first_follower = starts(children), starts(kinds)
-        self.sums = np.empty((len(letters), 4), np.int32)
-        self.weights = np.empty(len(followers), np.float32)
-        self.discounts = np.empty((self.context + 1, 4), np.float32)
-        stops = np.cumsum(nodes).tolist()
-        for depth, start, stop in zip(range(self.context, -1, -1), [0, *stops], stops, strict=False):
-            first = self.first_follower[start : stop + 1]
-            self.discounts[depth] = discounts(counts[first[0] : first[-1]])
-            weigh(first, counts, self.discounts[depth], self.sums[start:stop], self.weights)
+        self.sums = np.empty((len(self.letters), 4), np.int32)
+        self.weights = np.empty(len(self.followers), np.float32)
+        self.discounts = np.empty((len(nodes), 4), np.float32)
+        bounds = starts(nodes).tolist()
+        for level, (start, stop) in enumerate(itertools.pairwise(bounds)):
+            first, discounts = self.first_follower[start : stop + 1], self.discounts[-1 - level]
+            discounts[:] = fitted_discounts(self.times[first[0] : first[-1]])
+            weigh(first, self.times, discounts, self.sums[start:stop], self.weights)
 
     def __call__(self, contexts: Ids) -> Node:
         """log p of every letter behind the contexts (B, K): (B, V), a constant."""
@@ -92,12 +124,12 @@ class Counts:
         out = empty((rows.shape[0] * (rows.shape[1] - first), self.vocabulary))
         guess(
             rows, first, targets, self.letters, self.first_child, self.first_follower, self.followers,
-            self.counts, self.sums, self.weights, self.discounts, out,
+            self.times, self.sums, self.weights, self.discounts, out,
         )  # fmt: skip
         return out
 
 
-def discounts(counts: Ids) -> list[float]:
+def fitted_discounts(counts: Ids) -> list[float]:
     """What is taken off a count of 0, of 1, of 2, and of 3 or more: Chen and Goodman 1999, eq. 26.
 
     It needs counts of 1, 2, 3 and 4. A short list may not have them, or give discounts that are below 0
