@@ -1,17 +1,24 @@
 """AutoLLM: a language model you can explain to a five-year-old.
 
-The bricks, for a model of your own: `Node`, `Param`, `dup`, the primitives, and the optimisers.
+The bricks, for a model of your own: `Node`, `Param`, `dup`, the primitives, and the optimisers. They are
+imported when one is first asked for: what only reads words or draws a table does without numba.
 """
 
-from autollm.bricks.attention import causal_attention
-from autollm.bricks.cross_entropy import masked_xent_from_logits, xent_from_logits
-from autollm.bricks.embedding import embedding_bag, gather_rows, sum_over_k
-from autollm.bricks.layout import add_bias, add_positions, concat, reshape
-from autollm.bricks.matmul import linear, matmul_wh
-from autollm.bricks.norm import layer_norm, rms_norm
-from autollm.bricks.pointwise import add, blend, gelu, mul, relu, sigmoid, tanh
-from autollm.learning.optim import SGD, Adam, Momentum
-from autollm.node import Node, Param, dup
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from autollm.interrupts import interrupts, is_command
+
+if TYPE_CHECKING:
+    from autollm.bricks.attention import causal_attention
+    from autollm.bricks.cross_entropy import masked_xent_from_logits, xent_from_logits
+    from autollm.bricks.embedding import embedding_bag, gather_rows, sum_over_k
+    from autollm.bricks.layout import add_bias, add_positions, concat, reshape
+    from autollm.bricks.matmul import linear, matmul_wh
+    from autollm.bricks.norm import layer_norm, rms_norm
+    from autollm.bricks.pointwise import add, blend, gelu, mul, relu, sigmoid, tanh
+    from autollm.learning.optim import SGD, Adam, Momentum
+    from autollm.node import Node, Param, dup
 
 __all__ = [
     "SGD",
@@ -42,3 +49,26 @@ __all__ = [
     "tanh",
     "xent_from_logits",
 ]
+
+_HOMES = (  # `linear` is also a schedule of learning.optim, so that comes last
+    "node", "bricks.attention", "bricks.cross_entropy", "bricks.embedding", "bricks.layout", "bricks.matmul",
+    "bricks.norm", "bricks.pointwise", "learning.optim",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'autollm' has no attribute {name!r}")
+    for home in _HOMES:
+        module = importlib.import_module(f"autollm.{home}")
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise AssertionError(f"{name} has no home")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
+if is_command():
+    interrupts.install()  # from here on, so that also while numba is imported Ctrl-C is one line

@@ -1,4 +1,4 @@
-"""What the commands share: option types, one-line errors, exit statuses, remarks."""
+"""What the commands share: option types, one-line errors, exit statuses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import atexit
 import contextlib
 import io
+import json
 import math
 import os
 import sys
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from autollm.errors import DivergedError, InputError
+from autollm.interrupts import interrupts
+from autollm.remarks import say
 
 INTERRUPTED = 130  # 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -95,33 +98,6 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
     budget.add_argument("--steps", type=whole(1, 10**12), metavar="N", help="or for so many steps")
 
 
-class Talker:
-    """Remarks on standard error, and a live line while a person watches."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.task = ""  # what the live line begins with
-        self.watched = not quiet and sys.stderr.isatty()
-        self._shown = 0.0  # when the live line was last written
-
-    def __call__(self, remark: str) -> None:
-        if not self.quiet:
-            print(remark, file=sys.stderr)
-
-    def progress(self, step: int, seconds: float, loss: float, used: float) -> None:
-        """Show how far training is, ten times a second."""
-        now = time.perf_counter()
-        if now - self._shown > 0.1:
-            self._shown = now
-            line = f"{self.task}{used:4.0%}  loss {loss:.3f}  {step:,} steps  {step / seconds:,.0f} steps/s"
-            print(f"\r{line:<70}", end="", file=sys.stderr, flush=True)
-
-    def end_progress(self) -> None:
-        """Wipe the live line."""
-        if self.watched:
-            print(f"\r{'':<70}\r", end="", file=sys.stderr, flush=True)
-
-
 def seconds_since_start() -> float:
     """Seconds since this process was started; where the system does not tell, since this import."""
     try:
@@ -137,9 +113,13 @@ def run(command: Callable[[], int]) -> int:
     for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, stream) is None:  # it was closed before the start
             setattr(sys, stream, open(os.devnull, mode))  # noqa: SIM115  (open to the end)
-    warnings.showwarning = lambda message, *_: print(f"autollm: warning: {message}", file=sys.stderr)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that does not know a letter
+    warnings.showwarning = lambda message, *_: say(f"autollm: warning: {message}")
+    _write_as_it_is_read()
+    with interrupts.handled():
+        return _status(command)
+
+
+def _status(command: Callable[[], int]) -> int:
     try:
         try:
             status = command()
@@ -147,24 +127,26 @@ def run(command: Callable[[], int]) -> int:
             sys.stdout.flush()
     except SystemExit as end:  # --help
         return int(end.code or 0)
-    except (InputError, DivergedError, MemoryError) as error:
-        text = str(error) if not isinstance(error, MemoryError) else f"not enough memory: {error}"
-        print(f"autollm: error: {text}", file=sys.stderr)
-        return 1 if isinstance(error, DivergedError) else 2
+    except (InputError, DivergedError) as error:
+        return _fail(str(error), 1 if isinstance(error, DivergedError) else 2)
+    except MemoryError as error:
+        return _fail(told_of_memory(error))
     except RecursionError:
         warnings.simplefilter("ignore")  # of copies that had not all reported by then
-        print("autollm: error: the model is too deep for Python: choose fewer --layers", file=sys.stderr)
-        return 2
+        return _fail("the model is too deep for Python: choose fewer --layers")
     except KeyboardInterrupt:
-        print("autollm: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader has gone (`| head -1`): nobody is left to tell
         discard_stdout()
         return BROKEN_PIPE
     except OSError as error:  # standard output cannot be written: a full disk
-        print(f"autollm: error: cannot write: {error.strerror}", file=sys.stderr)
         discard_stdout()
-        return 2
+        return _fail(f"cannot write: {error.strerror}")
+    return status or interrupts.status
+
+
+def _fail(reason: str, status: int = 2) -> int:
+    say(f"autollm: {reason}" if status == INTERRUPTED else f"autollm: error: {reason}")
     return status
 
 
@@ -182,9 +164,28 @@ def _end_at_once(status: int) -> None:
     """The last exit function: call the others, flush, and leave Python nothing more to do."""
     atexit.unregister(_end_at_once)
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # of what could not be written it was told
+            stream.flush()
     os._exit(status)
+
+
+def told_of_memory(error: MemoryError) -> str:
+    """A MemoryError as a person may read it; most of them say nothing themselves."""
+    return f"not enough memory: {error}".removesuffix(": ")
+
+
+def _write_as_it_is_read() -> None:
+    """Files and pipes get UTF-8; a terminal what it says it can show, and codes for the rest."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+        if not sys.stdout.isatty():
+            sys.stdout.reconfigure(encoding="utf-8")
+
+
+def print_json(facts: dict[str, Any]) -> None:
+    """One JSON object, which is valid whatever the terminal can show."""
+    print(json.dumps(facts, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8"))
 
 
 def discard_stdout() -> None:

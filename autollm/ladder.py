@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import dataclass
 
 from autollm import cli
 from autollm.errors import DivergedError, InputError
+from autollm.interrupts import interrupts
 from autollm.kernels.cache import is_empty_cache
 from autollm.kernels.kernel import report
 from autollm.learning.experiment import (
@@ -18,6 +18,7 @@ from autollm.learning.experiment import (
     Plan,
     Samples,
     dream_words,
+    judge,
     learn,
     make_plan,
     warm_up,
@@ -26,6 +27,8 @@ from autollm.learning.memory import check_memory
 from autollm.learning.training import Budget
 from autollm.learning.words import read_words
 from autollm.models import MODELS, configure
+from autollm.remarks import Remarks
+from autollm.tables import table
 
 NAMES = 3  # dreamed by every model
 MOMENTS = 16  # of a training run, at which the chart has the held-out loss
@@ -102,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
-    talk = cli.Talker(options.quiet)
+    tell = Remarks(options.quiet)
     words = read_words(options.data)
     corpus = Corpus.of(words, None, options.seed)
     if options.plot is not None:
@@ -118,78 +121,64 @@ def main(argv: list[str] | None = None) -> int:
     plans = [make_plan(configure(name), budget, options.seed) for name in options.models]
     for plan in plans:
         check_memory(plan, corpus, NAMES)
-    talk(
+    tell(
         f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out, "
         f"{len(corpus.held_out):,} held out"
     )
 
-    rungs, interrupted = climb(plans, corpus, talk, MOMENTS if options.plot else 0)
-    if interrupted and not rungs:
-        raise KeyboardInterrupt
+    interrupts.start_learning()
+    rungs = train_in_turn(plans, corpus, tell, MOMENTS if options.plot else 0)
     if options.json:
-        facts = {
-            "models": [rung.facts() for rung in rungs],
-            "words": len(words.distinct),
-            "held_out_words": len(corpus.held_out),
-            "interrupted": interrupted,
-            "config": vars(options),
-        }
-        print(json.dumps(facts, ensure_ascii=False))
+        cli.print_json(
+            {
+                "models": [rung.facts() for rung in rungs],
+                "words": len(words.distinct),
+                "held_out_words": len(corpus.held_out),
+                "interrupted": bool(interrupts.came),
+                "config": vars(options),
+            }
+        )
     else:
-        print(table([list(HEADER), *(rung.cells() for rung in rungs)]))
+        print(table(HEADER, [rung.cells() for rung in rungs], left=(0, -1)))
     sys.stdout.flush()  # what was learned is out before anything else can fail
     curves = {rung.name: rung.learned.curve for rung in rungs if rung.learned}
     if options.plot and curves:
         chart.draw(curves, options.plot)
-        talk(f"drawn in {options.plot}")
-    if interrupted:
-        return cli.INTERRUPTED
-    return 1 if any(rung.error for rung in rungs) else 0
+        tell(f"drawn in {options.plot}")
+    return interrupts.status or int(any(rung.error for rung in rungs))
 
 
-def climb(plans: list[Plan], corpus: Corpus, talk: cli.Talker, moments: int) -> tuple[list[Rung], bool]:
-    """Train one model after the other; also whether Ctrl-C has ended it."""
-    rungs: list[Rung] = []
-    try:
-        for plan in plans:
-            rungs.append(rung := step_up(plan, corpus, talk, moments))
-            if rung.learned and rung.learned.run.interrupted:
-                return rungs, True
-    except KeyboardInterrupt:
-        return rungs, True
-    finally:
-        talk.end_progress()
-    return rungs, False
+def train_in_turn(plans: list[Plan], corpus: Corpus, tell: Remarks, moments: int) -> list[Rung]:
+    """Train one model after the other, until a signal comes."""
+    rungs = []
+    for plan in plans:
+        try:
+            rungs.append(Rung(plan.config.model, *train_one(plan, corpus, tell, moments)))
+        except (DivergedError, MemoryError) as error:
+            reason = str(error) if isinstance(error, DivergedError) else cli.told_of_memory(error)
+            rungs.append(Rung(plan.config.model, error=reason))
+        finally:
+            tell.end_progress()
+        if interrupts.came:
+            break
+    return rungs
 
 
-def step_up(plan: Plan, corpus: Corpus, talk: cli.Talker, moments: int) -> Rung:
-    """Train one model, after its kernels are compiled."""
+def train_one(plan: Plan, corpus: Corpus, tell: Remarks, moments: int) -> tuple[Learned, Samples]:
+    """Train one model, after its kernels are compiled, and see what it has learned."""
     name = plan.config.model
     before, seconds = report.compiled, report.seconds
     if is_empty_cache():
-        talk("compiling the kernels, which takes some seconds for every model, first run only")
+        tell("compiling the kernels, which takes some seconds for every model, first run only")
     warm_up(plan)
     if report.compiled > before:
-        talk(
+        tell(
             f"{name}: {report.compiled - before} kernels compiled, first run only: "
             f"{report.seconds - seconds:.2f} s"
         )
-    talk.task = f"{name:<7}"
-    try:
-        learned = learn(plan, corpus, talk.progress if talk.watched else None, moments)
-        return Rung(name, learned, dream_words(learned, plan, corpus, NAMES))
-    except (DivergedError, MemoryError) as error:
-        return Rung(name, error=str(error))
-
-
-def table(rows: list[list[str]]) -> str:
-    """Columns side by side: the first and the last to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *middle, last in rows:
-        cells = (cell.rjust(width) for cell, width in zip(middle, widths[1:-1], strict=True))
-        lines.append("  ".join([first.ljust(widths[0]), *cells, last]))
-    return "\n".join(lines)
+    tell.task = f"{name:<7}"
+    learned = judge(learn(plan, corpus, tell.watch, moments), plan, corpus)
+    return learned, dream_words(learned, plan, corpus, NAMES)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import unicodedata
 
 import numpy as np
@@ -72,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         top_k=options.top_k,
     )
     if options.json:
-        print(json.dumps({"samples": words, "config": vars(options)}, ensure_ascii=False))
+        cli.print_json({"samples": words, "config": vars(options)})
     else:
         print("\n".join(words))
     return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from autollm import cli
-from autollm.files import check_target
+from autollm.errors import InputError
+from autollm.interrupts import interrupts
 from autollm.kernels.cache import is_empty_cache
 from autollm.kernels.kernel import report
 from autollm.learning import checkpoint
@@ -19,6 +19,7 @@ from autollm.learning.experiment import (
     Plan,
     Samples,
     dream_words,
+    judge,
     learn,
     make_plan,
     warm_up,
@@ -27,7 +28,8 @@ from autollm.learning.memory import check_memory
 from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES
 from autollm.learning.training import Budget
 from autollm.learning.words import read_words
-from autollm.models import MAX_SIZE, MODELS, configure
+from autollm.models import MAX_SIZE, MODELS, Model, configure
+from autollm.remarks import Remarks
 from autollm.sample import add_options
 
 SIZES = ("context", "dim", "hidden", "heads", "layers")
@@ -124,69 +126,81 @@ def _suits(setting: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
-    talk = cli.Talker(options.quiet)
+    tell = Remarks(options.quiet)
     if options.save is not None:
-        check_target(options.save)
+        checkpoint.check_target(options.save)
     words = read_words(options.data)
     corpus = Corpus.of(words, options.held_out, options.seed)
     corpus.alphabet.encode(options.prefix)  # an unknown letter is an error now, not after the training
     plan = plan_of(options)
     check_memory(plan, corpus, options.samples)
-    talk(
+    tell(
         f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out, "
         f"{len(corpus.held_out):,} held out"
     )
 
     if is_empty_cache():
-        talk("compiling the kernels, which takes some seconds, first run only")
+        tell("compiling the kernels, which takes some seconds, first run only")
     warm_up(plan)
     startup = cli.seconds_since_start()
     how = "compiled, first run only" if report.compiled else "loaded"
-    talk(f"{report.compiled or report.loaded} kernels {how}: {report.seconds:.2f} s")
-    talk(f"ready {startup:.2f} s after the start")
+    tell(f"{report.compiled or report.loaded} kernels {how}: {report.seconds:.2f} s")
+    tell(f"ready {startup:.2f} s after the start")
 
-    learned = learn(plan, corpus, talk.progress if talk.watched else None)
-    talk.end_progress()
+    interrupts.start_learning()
+    trained = learn(plan, corpus, tell.watch)
+    tell.end_progress()
+    unsaved = save(options.save, trained.model, plan, corpus) if options.save else None
+    if options.save and not unsaved:
+        tell(f"saved to {options.save}")
+    learned = judge(trained, plan, corpus)
     samples = dream_words(
         learned, plan, corpus, options.samples, temperature=options.temperature, prefix=options.prefix
     )
-    run = learned.run
     if options.json:
-        facts = {
-            "elapsed_seconds": run.seconds,
-            "steps": run.steps,
-            "steps_per_second": run.steps / run.seconds,
-            "final_loss": learned.final_loss,
-            "held_out_loss": learned.held_out_loss,
-            "samples": samples.words,
-            "new_samples": len(samples.new),
-            "samples_in_training": samples.in_training,
-            "samples_in_held_out": samples.in_held_out,
-            "parameters": learned.parameters,
-            "startup_seconds": startup,
-            "compile_seconds": report.seconds,
-            "compiled_kernels": report.compiled,
-            "interrupted": run.interrupted,
-            "words": len(words.distinct),
-            "held_out_words": len(corpus.held_out),
-            "repeated_words": words.repeated,
-            "examples": learned.examples,
-            "alphabet": corpus.alphabet.characters,
-            "config": vars(options) | settled(plan),
-        }
-        print(json.dumps(facts, ensure_ascii=False))
+        cli.print_json(
+            {
+                "elapsed_seconds": learned.run.seconds,
+                "steps": learned.run.steps,
+                "steps_per_second": learned.run.steps / learned.run.seconds,
+                "final_loss": learned.final_loss,
+                "held_out_loss": learned.held_out_loss,
+                "samples": samples.words,
+                "new_samples": len(samples.new),
+                "samples_in_training": samples.in_training,
+                "samples_in_held_out": samples.in_held_out,
+                "parameters": learned.parameters,
+                "interrupted": learned.run.interrupted,
+                "startup_seconds": startup,
+                "compile_seconds": report.seconds,
+                "compiled_kernels": report.compiled,
+                "words": len(words.distinct),
+                "held_out_words": len(corpus.held_out),
+                "repeated_words": words.repeated,
+                "examples": learned.examples,
+                "alphabet": corpus.alphabet.characters,
+                "config": vars(options) | settled(plan),
+            }
+        )
     else:
         print(_results(learned, samples))
-    sys.stdout.flush()  # what was learned is out before anything else can fail
-
-    if options.save:
-        checkpoint.save(options.save, learned.model, plan.config, corpus.alphabet)
-        talk(f"saved to {options.save}")
-    talk(f"{run.steps / run.seconds:,.0f} steps per second")
+    sys.stdout.flush()
+    tell(f"{learned.run.steps / learned.run.seconds:,.0f} steps per second")
     if samples.words:
         new, count = len(samples.new), len(samples.words)
-        talk(f"{new} of {count} samples are new ({new / count:.0%})")
-    return cli.INTERRUPTED if run.interrupted else 0
+        tell(f"{new} of {count} samples are new ({new / count:.0%})")
+    if unsaved:
+        raise unsaved
+    return interrupts.status
+
+
+def save(path: str, model: Model, plan: Plan, corpus: Corpus) -> InputError | None:
+    """Save the model; why that failed, if it did: what was learned is to be printed all the same."""
+    try:
+        checkpoint.save(path, model, plan.config, corpus.alphabet)
+    except InputError as error:
+        return error
+    return None
 
 
 def plan_of(options: argparse.Namespace) -> Plan:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
+from autollm.tables import number, table
 from benchmarks.comparison import (
     CONFIDENCE,
     NOT_COMPARABLE,
@@ -21,7 +22,6 @@ from benchmarks.comparison import (
     expectations,
 )
 from benchmarks.runs import CALIBRATORS, InputError, Run, load_all
-from benchmarks.tables import number, table
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -84,7 +84,9 @@ def render(runs: list[Run], rows: list[Row], markdown: bool = False) -> str:
         for letter, run in zip(LETTERS, runs, strict=False)
     ]
     parts = [
-        table(["", "machine", "date (UTC)", "Python", "numba", "file"], legend, left=6, markdown=markdown),
+        table(
+            ["", "machine", "date (UTC)", "Python", "numba", "file"], legend, left=range(6), markdown=markdown
+        ),
         table(*_rows(runs, rows), markdown=markdown),
         *(["\n".join(_losses(runs))] if any("one_second" in row.name for row in rows) else []),
         *_differences(runs, markdown),
@@ -133,7 +135,7 @@ def _differences(runs: list[Run], markdown: bool) -> list[str]:
     if not found:
         return ["The machines and their software are the same."]
     header = ["what differs", *LETTERS[: len(runs)]]
-    return [table(header, found, left=len(header), markdown=markdown)]
+    return [table(header, found, left=range(len(header)), markdown=markdown)]
 
 
 def _have_other_sources(runs: list[Run]) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from statistics import mean
 
+from autollm.tables import number, table
 from benchmarks.runs import CALIBRATORS, Run, Series
-from benchmarks.tables import number, table
 
 ORIGINAL_STEPS = 4200  # in one second, at the first workload's size, as the original reports
 

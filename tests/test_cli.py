@@ -171,7 +171,8 @@ def made_up(monkeypatch, tmp_path):
     learned = Learned(bag, Run(40, 0.5, False), 10, 12_345.0, 1.25, 2.5, [])
     samples = Samples(["aa", "ba", "ab", "ab", "bb"], ["ab", "ab"], ["ba"], ["aa", "bb"])
     monkeypatch.setattr(Corpus, "of", classmethod(lambda *_: corpus))
-    monkeypatch.setattr(train, "learn", lambda *_: learned)
+    monkeypatch.setattr(train, "learn", lambda *_: None)
+    monkeypatch.setattr(train, "judge", lambda *_: learned)
     monkeypatch.setattr(train, "dream_words", lambda *_, **__: samples)
     monkeypatch.setattr(cli, "seconds_since_start", lambda: 7.0)
     return "--data", str(path)
@@ -317,14 +318,15 @@ def test_a_target_that_cannot_be_written_is_refused_before_training(capsys, tmp_
 def test_a_disk_that_fills_up_while_saving_loses_nothing(tmp_path):
     """A limit on the size of files that are written acts like a full disk."""
     target = tmp_path / "model"
-    target.write_text("an older model")
+    checkpoint.save(str(target), build(Config(dim=2), 3), Config(dim=2), Alphabet("ab"))
+    older = target.read_bytes()
     script = f"ulimit -f 1; exec {sys.executable} -m autollm.train --steps 100 --dim 64 --save {target}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "Samples:" in done.stdout, "what was learned is printed first"
+    assert "Samples:" in done.stdout, "what was learned is printed all the same"
     assert f"autollm: error: cannot save to {target}: File too large" in done.stderr
     assert "Traceback" not in done.stderr
-    assert target.read_text() == "an older model"
+    assert target.read_bytes() == older
     assert os.listdir(tmp_path) == ["model"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -187,26 +188,33 @@ def test_a_model_that_diverges_has_a_row_too(capsys, data, monkeypatch):
     assert facts["models"][1].keys() == {"model", "error"}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c_prints_what_was_learned_so_far(capsys, data, monkeypatch):
     learn = ladder.learn
 
     def interrupted(plan, *rest):
-        if plan.config.model == "mlp":
-            raise KeyboardInterrupt
+        if plan.config.model == "bigram":
+            signal.raise_signal(signal.SIGINT)
         return learn(plan, *rest)
 
     monkeypatch.setattr(ladder, "learn", interrupted)
-    lines = climb(capsys, "--data", data, status=130).splitlines()
+    lines = climb(capsys, "--data", data, "--models", "bag,bigram,mlp", status=130).splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["bag", "bigram"]
-    assert climb(capsys, "--data", data, "--models", "mlp", status=130) == ""
-
-    def ended_early(plan, *rest):
-        learned = learn(plan, *rest)
-        return replace(learned, run=replace(learned.run, interrupted=True))
-
-    monkeypatch.setattr(ladder, "learn", ended_early)
-    facts = json.loads(climb(capsys, "--data", data, "--json", status=130))
+    facts = json.loads(climb(capsys, "--data", data, "--models", "bigram,mlp", "--json", status=130))
     assert (facts["interrupted"], len(facts["models"])) == (True, 1)
+
+
+def test_a_model_out_of_memory_has_a_row_that_says_so(capsys, data, monkeypatch):
+    learn = ladder.learn
+
+    def hungry(plan, *rest):
+        if plan.config.model == "bigram":
+            raise MemoryError
+        return learn(plan, *rest)
+
+    monkeypatch.setattr(ladder, "learn", hungry)
+    lines = climb(capsys, "--data", data, "--models", "bag,bigram", status=1).splitlines()
+    assert re.fullmatch(r"bigram +(- +){6}not enough memory", lines[2])
 
 
 def test_models_that_do_not_exist(capsys):

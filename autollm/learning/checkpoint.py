@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 import os
 from dataclasses import asdict
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from autollm import files
 from autollm.errors import InputError
 from autollm.files import replace_file
 from autollm.learning.alphabet import Alphabet
@@ -16,6 +19,32 @@ from autollm.models import Config, Model, build, parameters
 
 FORMAT = 1
 KEY = "autollm"  # one key with one JSON object: the order of several would differ from run to run
+
+
+def check_target(path: str) -> None:
+    """Raise InputError if no model can be saved at `path`, or something else is there already."""
+    needs_safetensors("--save")
+    files.check_target(path)
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.getsize(path) and KEY not in _metadata(path):
+            raise InputError(f"cannot save to {path}: what is there is not a model saved by autollm")
+
+
+def _metadata(path: str) -> dict[str, str]:
+    """The metadata of a safetensors file; of any other, none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError):
+        return {}
+
+
+def needs_safetensors(what: str) -> None:
+    """Raise InputError if safetensors is not installed."""
+    if importlib.util.find_spec("safetensors") is None:
+        raise InputError(f"{what} needs safetensors: pip install safetensors")
 
 
 def save(path: str, model: Model, config: Config, alphabet: Alphabet) -> None:

@@ -18,6 +18,7 @@ from autollm.learning.training import (
     check_loss,
     default_lr,
     examples_for,
+    loss_function,
     mean_loss,
     train,
 )
@@ -156,9 +157,20 @@ def warm_up(plan: Plan) -> None:
     dream(model, alphabet, plan.config.context, 1, np.random.default_rng(0), max_letters=2)
 
 
-def learn(plan: Plan, corpus: Corpus, watch: Watch | None = None, moments: int = 0) -> Learned:
-    """Build the plan's model, train it, measure its losses. The held-out loss is also measured at about
-    so many moments of the training, which takes nothing from its budget. Raises DivergedError."""
+@dataclass(frozen=True)
+class Trained:
+    """A model as its training has left it."""
+
+    model: Model
+    run: Run
+    examples: Examples
+    held_out: Examples | None
+    curve: list[tuple[float, float]]  # held-out loss after so many seconds of training
+
+
+def learn(plan: Plan, corpus: Corpus, watch: Watch | None = None, moments: int = 0) -> Trained:
+    """Build the plan's model and train it. The held-out loss is measured at about so many moments of the
+    training, which takes nothing from its budget. Raises DivergedError."""
     config, alphabet = plan.config, corpus.alphabet
     model = build(config, alphabet.size, plan.seed)
     examples = examples_for(model, corpus.training, alphabet, config.context)
@@ -172,19 +184,23 @@ def learn(plan: Plan, corpus: Corpus, watch: Watch | None = None, moments: int =
             curve.append((seconds, mean_loss(model, unseen)))
 
     run = train_by(plan, model, examples, look)
+    letters, targets, _ = next(examples.parts(4096))
+    check_loss(loss_function(model)(model(letters), targets).v, run.steps, plan.lr)
+    return Trained(model, run, examples, unseen, curve)
+
+
+def judge(trained: Trained, plan: Plan, corpus: Corpus) -> Learned:
+    """Measure a trained model's losses. Raises DivergedError."""
+    model, run, examples, unseen = trained.model, trained.run, trained.examples, trained.held_out
     final_loss = mean_loss(model, examples)
     check_loss(final_loss, run.steps, plan.lr)
     held_out_loss = mean_loss(model, unseen) if unseen else None
+    curve = trained.curve
     if curve and held_out_loss is not None:
-        curve.append((run.seconds, held_out_loss))
-    tokens = sum(map(len, corpus.training)) + len(corpus.training)
-    rate = tokens_per_second(run, plan.batch, tokens / len(examples))
+        curve = [*curve, (run.seconds, held_out_loss)]
+    letters = sum(map(len, corpus.training)) + len(corpus.training)
+    rate = run.steps * plan.batch * letters / len(examples) / run.seconds
     return Learned(model, run, len(examples), rate, final_loss, held_out_loss, curve)
-
-
-def tokens_per_second(run: Run, batch: int, tokens: float) -> float:
-    """Of training on batches of so many examples with so many tokens each, on average."""
-    return run.steps * batch * tokens / run.seconds
 
 
 def dream_words(

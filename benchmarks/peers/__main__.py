@@ -18,9 +18,10 @@ from statistics import median
 from autollm import cli
 from autollm.errors import InputError
 from autollm.learning.training import mean_loss
+from autollm.remarks import Remarks
+from autollm.tables import number, table
 from benchmarks.peers import Peer, Task, deviation
 from benchmarks.peers.in_c import COMPILER
-from benchmarks.tables import number, table
 from benchmarks.workloads import SIZES
 
 OURS = "autollm"
@@ -134,7 +135,7 @@ def stay_on_one_core() -> None:
 
 def measure(options: argparse.Namespace) -> dict[tuple[str, str], list[float]]:
     """Rates of every peer at every size, a round after the other."""
-    talk = cli.Talker(quiet=False)
+    talk = Remarks(quiet=False)
     names = list(dict.fromkeys([OURS, *(options.peers or PEERS)]))
     for name in names:
         if not PEERS[name].is_there():

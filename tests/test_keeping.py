@@ -1,0 +1,255 @@
+"""What was learned is kept, whatever happens after the training, and whenever a signal comes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+import interruptions
+import numpy as np
+import pytest
+from commands import autollm, fresh
+
+from autollm import cli, files, remarks, train
+from autollm.learning import checkpoint
+from autollm.learning.alphabet import Alphabet
+from autollm.models import build, configure, parameters
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals, /dev/full, shells")
+QUICK = ("--steps", "100", "--samples", "3")
+SIGNALS = pytest.mark.parametrize("number", interruptions.SIGNALS, ids=lambda number: number.name)
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "model"
+
+
+def is_saved(path):
+    model, *_ = checkpoint.load(str(path))
+    assert os.listdir(path.parent) == [path.name], "and nothing else is left there"
+    return all(np.isfinite(param.v).all() for param in parameters(model).values())
+
+
+# --- output that cannot be written ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status"),
+    [
+        ("--samples 20000 | head -1", 141),
+        ("> /dev/full", 2),
+        (">&-", 0),
+        ("2>&-", 0),
+        ("2> /dev/full", 0),
+        ("> /dev/full 2> /dev/full", 2),
+        ("2>&1 | true", 141),
+    ],
+)
+def test_a_model_is_saved_wherever_its_output_goes(target, redirection, status):
+    run = f"{sys.executable} -m autollm train --steps 50 --save {target}"
+    script = f"{run} {redirection}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert is_saved(target)
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize("step", ["judge", "dream_words"])
+@pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device")])
+def test_a_model_is_saved_before_anything_else_can_fail(capsys, monkeypatch, target, step, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(train, step, fail)
+    assert cli.run(lambda: train.main([*QUICK, "--quiet", "--save", str(target)])) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert is_saved(target)
+
+
+def test_a_remark_that_cannot_be_written_is_dropped(monkeypatch):
+    class Full:
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    tell = remarks.Remarks(quiet=False)
+    tell("a remark")
+    tell.watch(1, 1.0, 3.0, 0.5)
+    tell.end_progress()
+
+
+# --- signals ----------------------------------------------------------------------------------------------
+
+
+@SIGNALS
+@pytest.mark.parametrize("step", ["learn", "judge", "dream_words"])
+def test_a_signal_while_there_is_something_to_lose(capsys, monkeypatch, target, step, number):
+    """Everything is printed and saved; the status tells of the signal."""
+    whole = getattr(train, step)
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(number)
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(train, step, interrupted)
+    before = signal.getsignal(number)
+    budget = ("--seconds", "100") if step == "learn" else QUICK[:2]
+    assert cli.run(lambda: train.main([*budget, "--samples", "3", "--save", str(target)])) == 128 + number
+    assert signal.getsignal(number) == before
+    out, err = capsys.readouterr()
+    assert "Final loss:" in out and " 3 : " in out
+    assert "autollm:" not in err
+    assert is_saved(target)
+
+
+@SIGNALS
+def test_signals_while_a_file_is_written(capsys, monkeypatch, target, number):
+    def interrupted(_):
+        for _ in range(3):  # impatience does no harm here
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    assert cli.run(lambda: train.main([*QUICK, "--save", str(target)])) == 128 + number
+    assert " 3 : " in capsys.readouterr().out
+    assert is_saved(target)
+
+
+@SIGNALS
+def test_a_signal_while_numba_is_imported(tmp_path, number):
+    process = interruptions.start(tmp_path)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (128 + number, "", "autollm: interrupted\n")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_second_ctrl_c_ends_it_at_once(tmp_path):
+    """Here while it dreams a million words, which takes its time."""
+    script = (
+        "import signal, sys; from autollm import cli, train; dream = train.dream_words\n"
+        "def twice(*arguments, **options):\n"
+        "    signal.raise_signal(2); print('noted', flush=True); signal.raise_signal(2)\n"
+        "train.dream_words = twice\n"
+        "sys.exit(cli.run(lambda: train.main(['--steps', '9', '--quiet', '--save', 'm'])))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "noted\n", "autollm: interrupted\n")
+    assert is_saved(tmp_path / "m")
+
+
+def test_a_signal_that_is_to_be_ignored_is_ignored(target):
+    """As after `nohup`, which means that a run should go on when its terminal has gone."""
+    script = (
+        f"trap '' HUP; {sys.executable} -m autollm train --steps 50 --save {target} & kill -HUP $!; wait $!"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert is_saved(target)
+
+
+# --- files ----------------------------------------------------------------------------------------------
+
+
+def refused(capsys, path, *arguments):
+    assert cli.run(lambda: train.main([*QUICK, "--save", str(path), *arguments])) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    return err
+
+
+def test_only_models_are_overwritten(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(train, "learn", None)  # it is refused before
+    words = tmp_path / "words.txt"
+    words.write_text("emma\nolivia\n")
+    for arguments in ([], ["--data", str(words)]):
+        assert "what is there is not a model saved by autollm" in refused(capsys, words, *arguments)
+    assert words.read_text() == "emma\nolivia\n"
+    (tmp_path / "other.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    assert "not a model" in refused(capsys, tmp_path / "other.safetensors")
+
+
+def test_models_and_empty_files_are_overwritten(target):
+    target.touch()
+    for seed in ("1", "2"):
+        assert autollm("train", *QUICK, "--seed", seed, "--save", str(target)).returncode == 0
+        assert is_saved(target)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_a_file_keeps_its_mode(target, mode):
+    files.replace_file(str(target), b"old")
+    target.chmod(mode)
+    files.replace_file(str(target), b"new")
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert target.read_bytes() == b"new"
+
+
+def test_a_write_protected_file_is_refused(capsys, monkeypatch, target):
+    files.replace_file(str(target), b"old")
+    monkeypatch.setattr(os, "access", lambda path, _: path != target)  # root may write everywhere
+    assert "it is write-protected" in refused(capsys, target)
+    assert target.read_bytes() == b"old"
+
+
+def test_a_name_that_ends_like_a_folders_is_refused(capsys, tmp_path):
+    assert "it names a folder" in refused(capsys, f"{tmp_path}/new/")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_save_has_left_goes_with_the_next(tmp_path, target):
+    script = (
+        "import os; from autollm import files; os.fsync = lambda _: os.kill(os.getpid(), 9)\n"
+        f"files.replace_file({str(target)!r}, b'new')"
+    )
+    done = subprocess.run([sys.executable, "-c", script])
+    assert done.returncode == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) == 1 and not target.exists()
+    handle, alive = files._new_file(target, 0o600)  # of a process that is still writing
+    files.replace_file(str(tmp_path / "another"), b"content")
+    assert sorted(os.listdir(tmp_path)) == sorted([os.path.basename(alive), "another"])
+    os.close(handle)
+
+
+def test_saving_needs_safetensors_and_says_so_first(capsys, monkeypatch, target):
+    monkeypatch.setattr(train, "learn", None)
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    assert "--save needs safetensors: pip install" in refused(capsys, target)
+
+
+def test_without_save_nothing_needs_safetensors(tmp_path):
+    (tmp_path / "safetensors.py").write_text("raise ImportError('not here')")
+    done = fresh("train", *QUICK, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+
+
+# --- other things that went wrong ------------------------------------------------------------------------
+
+
+def test_control_characters_in_a_files_name_are_spelled_out(capsys):
+    assert cli.run(lambda: train.main(["--data", "a\x1b[31m\nb"])) == 2
+    assert "\\x1b[31m\\nb" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-16"])
+def test_json_is_utf_8_wherever_it_is_written(encoding):
+    done = fresh(
+        "train", *QUICK, "--json", "--data", "-", stdin="é🦊\nПривет\n",
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert json.loads(done.bytes.decode("utf-8"))["alphabet"] == "".join(sorted("é🦊Привет"))
+
+
+def test_a_new_model_is_not_saved_when_it_has_diverged(capsys, target):
+    config = configure("bag")
+    checkpoint.save(str(target), build(config, 3), config, Alphabet("ab"))
+    old = target.read_bytes()
+    assert cli.run(lambda: train.main(["--steps", "2000", "--lr", "1e6", "--save", str(target)])) == 1
+    assert target.read_bytes() == old
