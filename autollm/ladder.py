@@ -14,17 +14,16 @@ from autollm.kernels.kernel import report
 from autollm.learning.experiment import (
     FEW_WORDS,
     Corpus,
+    Judgement,
     Learned,
-    Plan,
     Samples,
     dream_words,
     judge,
     learn,
-    make_plan,
     warm_up,
 )
 from autollm.learning.memory import check_memory
-from autollm.learning.training import Budget
+from autollm.learning.plan import Budget, Plan, make_plan
 from autollm.learning.words import read_words
 from autollm.models import MODELS, configure
 from autollm.remarks import Remarks
@@ -41,12 +40,13 @@ class Rung:
 
     name: str
     learned: Learned | None = None
+    judgement: Judgement | None = None
     samples: Samples | None = None
     error: str = ""
 
     def facts(self) -> dict[str, object]:
         """For `--json`. A token is a letter, or the end of a word."""
-        if not self.learned or not self.samples:
+        if not (self.learned and self.judgement and self.samples):
             return {"model": self.name, "error": self.error}
         run = self.learned.run
         return {
@@ -56,21 +56,28 @@ class Rung:
             "elapsed_seconds": run.seconds,
             "steps_per_second": run.steps / run.seconds,
             "tokens_per_second": self.learned.tokens_per_second,
-            "final_loss": self.learned.final_loss,
-            "held_out_loss": self.learned.held_out_loss,
+            "final_loss": self.judgement.final_loss,
+            "held_out_loss": self.judgement.held_out_loss,
             "samples": self.samples.words,
             "samples_in_training": self.samples.in_training,
             "samples_in_held_out": self.samples.in_held_out,
             "interrupted": run.interrupted,
         }
 
+    @property
+    def curve(self) -> list[tuple[float, float]]:
+        """Held-out losses against seconds of training, the first one before it, the last one after it."""
+        if not self.learned or not self.judgement or self.judgement.held_out_loss is None:
+            return []
+        return [*self.learned.curve, (self.learned.run.seconds, self.judgement.held_out_loss)]
+
     def cells(self) -> list[str]:
         """For the table."""
-        if not self.learned or not self.samples:
+        if not (self.learned and self.judgement and self.samples):
             return [self.name, *["-"] * 6, self.error]
-        run, unseen = self.learned.run, self.learned.held_out_loss
+        run, unseen = self.learned.run, self.judgement.held_out_loss
         amounts = self.learned.parameters, run.steps, run.steps / run.seconds, self.learned.tokens_per_second
-        losses = [f"{self.learned.final_loss:.3f}", "-" if unseen is None else f"{unseen:.3f}"]
+        losses = [f"{self.judgement.final_loss:.3f}", "-" if unseen is None else f"{unseen:.3f}"]
         return [self.name, *(f"{amount:,.0f}" for amount in amounts), *losses, ", ".join(self.samples.words)]
 
 
@@ -141,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         print(table(HEADER, [rung.cells() for rung in rungs], left=(0, -1)))
     sys.stdout.flush()  # what was learned is out before anything else can fail
-    curves = {rung.name: rung.learned.curve for rung in rungs if rung.learned}
+    curves = {rung.name: rung.curve for rung in rungs if rung.learned}
     if options.plot and curves:
         chart.draw(curves, options.plot)
         tell(f"drawn in {options.plot}")
@@ -164,7 +171,7 @@ def train_in_turn(plans: list[Plan], corpus: Corpus, tell: Remarks, moments: int
     return rungs
 
 
-def train_one(plan: Plan, corpus: Corpus, tell: Remarks, moments: int) -> tuple[Learned, Samples]:
+def train_one(plan: Plan, corpus: Corpus, tell: Remarks, moments: int) -> tuple[Learned, Judgement, Samples]:
     """Train one model, after its kernels are compiled, and see what it has learned."""
     name = plan.config.model
     before, seconds = report.compiled, report.seconds
@@ -177,8 +184,8 @@ def train_one(plan: Plan, corpus: Corpus, tell: Remarks, moments: int) -> tuple[
             f"{report.seconds - seconds:.2f} s"
         )
     tell.task = f"{name:<7}"
-    learned = judge(learn(plan, corpus, tell.watch, moments), plan, corpus)
-    return learned, dream_words(learned, plan, corpus, NAMES)
+    learned = learn(plan, corpus, tell.watch, moments)
+    return learned, judge(learned), dream_words(learned, NAMES)
 
 
 if __name__ == "__main__":

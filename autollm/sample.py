@@ -59,16 +59,17 @@ def main(argv: list[str] | None = None) -> int:
     from autollm.learning import checkpoint
 
     options = build_parser().parse_args(argv)
-    model, config, alphabet = checkpoint.load(options.model)
+    saved = checkpoint.load(options.model)
     words = dream(
-        model,
-        alphabet,
-        config.context,
+        saved.model,
+        saved.alphabet,
+        saved.config.context,
         options.n,
         np.random.Generator(np.random.PCG64(options.seed)),
         temperature=options.temperature,
         prefix=options.prefix,
         top_k=options.top_k,
+        longest=saved.longest,
     )
     if options.json:
         cli.print_json({"samples": words, "config": vars(options)})

@@ -15,20 +15,19 @@ from autollm.learning import checkpoint
 from autollm.learning.experiment import (
     FEW_WORDS,
     Corpus,
+    Judgement,
     Learned,
-    Plan,
     Samples,
     dream_words,
     judge,
     learn,
-    make_plan,
     warm_up,
 )
 from autollm.learning.memory import check_memory
 from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES
-from autollm.learning.training import Budget
+from autollm.learning.plan import Budget, Plan, make_plan
 from autollm.learning.words import read_words
-from autollm.models import MAX_SIZE, MODELS, Model, configure
+from autollm.models import MAX_SIZE, MODELS, configure, sizes_of
 from autollm.remarks import Remarks
 from autollm.sample import add_options
 
@@ -70,9 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--lr",
         type=cli.positive_float,
         metavar="RATE",
-        help="learning rate at its highest (default: the bag 1.5 / context, less for batches below 16; "
-        f"{', '.join(f'{name} {kind.lr:g}' for name, kind in MODELS.items() if kind.lr)}; with an optimiser "
-        f"that is not the model's own: {', '.join(f'{name} {rate:g}' for name, rate in RATES.items())})",
+        help=f"learning rate at its highest (default: the bag 1.5 / context, less for batches below 16; "
+        f"{_rates()}; with an optimiser that is not the model's own: "
+        f"{', '.join(f'{name} {rate:g}' for name, rate in RATES.items())})",
     )
     option(
         "--schedule",
@@ -109,15 +108,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _defaults(size: str) -> str:
     """The models that have this size, and their defaults."""
-    having = (f"{name} {kind.sizes[size]}" for name, kind in MODELS.items() if size in kind.sizes)
+    having = (f"{name} {sizes_of(name)[size]}" for name in MODELS if size in sizes_of(name))
     return f" (default: {', '.join(having)})"
+
+
+def _rates() -> str:
+    """The learning rates of the models that have one for all sizes."""
+    rates = {name: model.recipe.lr for name, model in MODELS.items()}
+    return ", ".join(f"{name} {rate:g}" for name, rate in rates.items() if not callable(rate))
 
 
 def _suits(setting: str) -> str:
     """The models' defaults for a setting that all of them have."""
     models: dict[Any, list[str]] = {}
-    for name, kind in MODELS.items():
-        models.setdefault(getattr(kind, setting), []).append(name)
+    for name, model in MODELS.items():
+        models.setdefault(getattr(model.recipe, setting), []).append(name)
     if len(models) == 1:
         return f" (default: {next(iter(models)) or 'none'})"
     told = (f"{value or 'none'} for {', '.join(names)}" for value, names in models.items())
@@ -148,23 +153,21 @@ def main(argv: list[str] | None = None) -> int:
     tell(f"ready {startup:.2f} s after the start")
 
     interrupts.start_learning()
-    trained = learn(plan, corpus, tell.watch)
+    learned = learn(plan, corpus, tell.watch)
     tell.end_progress()
-    unsaved = save(options.save, trained.model, plan, corpus) if options.save else None
+    unsaved = save(options.save, learned.checkpoint) if options.save else None
     if options.save and not unsaved:
         tell(f"saved to {options.save}")
-    learned = judge(trained, plan, corpus)
-    samples = dream_words(
-        learned, plan, corpus, options.samples, temperature=options.temperature, prefix=options.prefix
-    )
+    judgement = judge(learned)
+    samples = dream_words(learned, options.samples, temperature=options.temperature, prefix=options.prefix)
     if options.json:
         cli.print_json(
             {
                 "elapsed_seconds": learned.run.seconds,
                 "steps": learned.run.steps,
                 "steps_per_second": learned.run.steps / learned.run.seconds,
-                "final_loss": learned.final_loss,
-                "held_out_loss": learned.held_out_loss,
+                "final_loss": judgement.final_loss,
+                "held_out_loss": judgement.held_out_loss,
                 "samples": samples.words,
                 "new_samples": len(samples.new),
                 "samples_in_training": samples.in_training,
@@ -177,13 +180,13 @@ def main(argv: list[str] | None = None) -> int:
                 "words": len(words.distinct),
                 "held_out_words": len(corpus.held_out),
                 "repeated_words": words.repeated,
-                "examples": learned.examples,
+                "examples": len(learned.examples),
                 "alphabet": corpus.alphabet.characters,
                 "config": vars(options) | settled(plan),
             }
         )
     else:
-        print(_results(learned, samples))
+        print(_results(learned, judgement, samples))
     sys.stdout.flush()
     tell(f"{learned.run.steps / learned.run.seconds:,.0f} steps per second")
     if samples.words:
@@ -194,10 +197,10 @@ def main(argv: list[str] | None = None) -> int:
     return interrupts.status
 
 
-def save(path: str, model: Model, plan: Plan, corpus: Corpus) -> InputError | None:
+def save(path: str, learned: checkpoint.Checkpoint) -> InputError | None:
     """Save the model; why that failed, if it did: what was learned is to be printed all the same."""
     try:
-        checkpoint.save(path, model, plan.config, corpus.alphabet)
+        checkpoint.save(path, learned)
     except InputError as error:
         return error
     return None
@@ -212,19 +215,19 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 def settled(plan: Plan) -> dict[str, Any]:
     """What the options left open, as the plan has it."""
-    sizes = {name: getattr(plan.config, name) for name in SIZES}
+    sizes = {name: plan.config.sizes.get(name) for name in SIZES}
     return sizes | {name: getattr(plan, name) for name in SETTINGS}
 
 
-def _results(learned: Learned, samples: Samples) -> str:
+def _results(learned: Learned, judgement: Judgement, samples: Samples) -> str:
     """What is printed for a person: time, steps, loss, numbered samples."""
     lines = [
         f"Elapsed: {learned.run.seconds:.3f} seconds",
         f"Steps: {learned.run.steps}",
-        f"Final loss: {learned.final_loss:.4f}",
+        f"Final loss: {judgement.final_loss:.4f}",
     ]
-    if learned.held_out_loss is not None:
-        lines.append(f"Held-out loss: {learned.held_out_loss:.4f}")
+    if judgement.held_out_loss is not None:
+        lines.append(f"Held-out loss: {judgement.held_out_loss:.4f}")
     lines.append("Samples:")
     remarks = dict.fromkeys(samples.in_training, "  (in the list)")
     remarks |= dict.fromkeys(samples.in_held_out, "  (held out)")

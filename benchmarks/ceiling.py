@@ -14,7 +14,7 @@ from numba import njit
 from autollm.buffers import aligned
 from autollm.kernels.cross_entropy import xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
-from autollm.kernels.examples import draw_batches
+from autollm.kernels.examples import draw
 from autollm.kernels.matmul import matmul_wh_backward, matmul_wh_forward
 from autollm.kernels.optim import sgd_update
 from autollm.learning.batches import random_bits
@@ -25,7 +25,7 @@ from benchmarks.workloads import Workload, block_of, examples_of
 
 @njit
 def train_compiled(  # type: ignore[no-untyped-def]
-    steps, rate, E, W, dE, dW, values, grads, windows, bits, block_contexts, block_targets,
+    steps, rate, E, W, dE, dW, values, grads, rows, bits, letters, targets, widths,
     h, dh, logits, dlogits,
 ):  # fmt: skip
     """Train E and W, which are views of `values`, by `steps` steps.
@@ -33,16 +33,17 @@ def train_compiled(  # type: ignore[no-untyped-def]
     A row of `bits` chooses the examples of a block of batches; after the last row comes the first. The last
     four arrays are what kernels write to.
     """
-    count = len(block_targets)
+    (count, B), K = targets.shape, rows.shape[1] - 1
     for step in range(steps):
         i = step % count
         if i == 0:
-            draw_batches(windows, bits[step // count % len(bits)], block_contexts, block_targets)
-        embedding_bag_forward(E, block_contexts[i], h)
+            draw(rows, bits[step // count % len(bits)], K, letters, targets, widths)
+        contexts = letters[i].reshape(B, K)
+        embedding_bag_forward(E, contexts, h)
         matmul_wh_forward(W, h, logits)
-        xent_from_logits_forward(logits, block_targets[i], dlogits)
+        xent_from_logits_forward(logits, targets[i], dlogits)
         matmul_wh_backward(W, h, dlogits, dW, dh, 0)
-        embedding_bag_backward(block_contexts[i], dh, dE, 1)
+        embedding_bag_backward(contexts, dh, dE, 1)
         sgd_update(values, grads, rate * (1 - step / steps))
 
 
@@ -55,10 +56,10 @@ def arguments(model: Any, workload: Workload) -> tuple[Any, ...]:
     examples, block = examples_of(workload), block_of(workload)
     B, K = workload.batch, workload.config.context
     V, D = model.E.v.shape
-    rows = list(islice(random_bits(0, block * B), 32))
+    bits = list(islice(random_bits(0, block * B), 32))
     return (
         *(workload.rate, model.E.v, model.W.v, model.E.grad, model.W.grad, values, grads),
-        *(examples.windows, np.array(rows)),
-        *(np.empty((block, B, K), np.int32), np.empty((block, B), np.int32)),
+        *(examples.rows, np.array(bits)),
+        *(np.empty((block, B * K), np.int32), np.empty((block, B), np.int32), np.empty(block, np.int64)),
         *map(aligned, ((B, D), (B, D), (B, V), (B, V))),
     )

@@ -7,8 +7,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from autollm.buffers import Ids
 from autollm.learning.examples import Examples
-from autollm.models import Bag
+from autollm.models.bag import Bag
 from benchmarks.workloads import ALPHABET, WORKLOADS, examples_of
 
 Matrix = npt.NDArray[np.float64]
@@ -26,20 +27,20 @@ def softmax_loss(logits: Matrix, targets: npt.NDArray[np.int32]) -> tuple[float,
     return loss, dlogits / len(targets)
 
 
-def bag_loss(model: Bag, examples: Examples) -> tuple[float, Matrix, Matrix]:
+def bag_loss(model: Bag, contexts: Ids, targets: Ids) -> tuple[float, Matrix, Matrix]:
     """The mean loss of a bag, and its derivatives by E and W."""
     E, W = model.E.v.astype(np.float64), model.W.v.astype(np.float64)
-    h = E[examples.contexts].sum(axis=1)
-    loss, dlogits = softmax_loss(h @ W.T, examples.targets)
+    h = E[contexts].sum(axis=1)
+    loss, dlogits = softmax_loss(h @ W.T, targets)
     dE = np.zeros_like(E)
-    np.add.at(dE, examples.contexts, (dlogits @ W)[:, None, :])
+    np.add.at(dE, contexts, (dlogits @ W)[:, None, :])
     return loss, dE, dlogits.T @ h
 
 
 def letter_counts(examples: Examples) -> Matrix:
     """How often each letter stands in each context: (N, V)."""
     counts = np.zeros((len(examples), ALPHABET.size))
-    np.add.at(counts, (np.arange(len(examples))[:, None], examples.contexts), 1.0)
+    np.add.at(counts, (np.arange(len(examples))[:, None], examples.rows[:, :-1]), 1.0)
     return counts
 
 
@@ -55,7 +56,7 @@ def optimum(name: str) -> float:
     counts = letter_counts(examples)
 
     def loss_and_slope(flat: Matrix) -> tuple[float, Matrix]:
-        loss, dlogits = softmax_loss(counts @ flat.reshape(V, V), examples.targets)
+        loss, dlogits = softmax_loss(counts @ flat.reshape(V, V), examples.rows[:, -1])
         return loss, (counts.T @ dlogits).ravel()
 
     best = minimize(loss_and_slope, np.zeros(V * V), jac=True, method="L-BFGS-B", options={"maxiter": 3000})

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autollm.learning.plan import Budget
 from autollm.learning.sampling import dream
-from autollm.learning.training import Budget, Run, mean_loss, train
+from autollm.learning.training import Run, mean_loss, train
 from autollm.models import Model
 from benchmarks.workloads import ALPHABET, SIZES, WORKLOADS, checked, examples_of, fresh_model
 
@@ -25,9 +26,7 @@ def test_one_second(measure_once: Any, size: str) -> None:
     model = fresh_model(workload)
 
     def run() -> Run:
-        return train(
-            model, examples_of(workload), budget=Budget(BUDGET), batch=workload.batch, lr=workload.rate
-        )
+        return train(model, examples_of(workload), workload.plan(Budget(BUDGET)))
 
     def facts(done: Run) -> dict[str, Any]:
         loss = mean_loss(model, examples_of(workload))
@@ -42,7 +41,7 @@ def trained() -> Model:
     """A model that has learnt the names."""
     workload = checked(SIZES[0])
     model = fresh_model(workload)
-    train(model, examples_of(workload), budget=Budget(steps=2000), batch=workload.batch, lr=workload.rate)
+    train(model, examples_of(workload), workload.plan(Budget(steps=2000)))
     return model
 
 
@@ -51,7 +50,7 @@ def test_sampling(measure: Any) -> None:
     model, context = trained(), WORKLOADS[SIZES[0]].config.context
 
     def names(count: int) -> list[str]:
-        return dream(model, ALPHABET, context, count, np.random.default_rng(0))
+        return dream(model, ALPHABET, context, count, np.random.default_rng(0), longest=32)
 
     invented = names(100)
     assert len(invented) == 100 and all(name and set(name) <= set(ALPHABET.characters) for name in invented)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from autollm.learning.examples import make_examples
-from autollm.learning.training import Budget, train
+from autollm.learning.examples import make_windows
+from autollm.learning.plan import Budget
+from autollm.learning.training import train
 from autollm.learning.words import read_words
 from benchmarks.workloads import ALPHABET, SIZES, checked, fresh_model, run_steps
 
@@ -25,9 +26,9 @@ def test_words(measure: Any, words: int) -> None:
     """Steps per second with more and more words, spelt with the same alphabet."""
     workload = checked(SIZES[0])
     chosen = read_words("names-32k").distinct[:words]
-    examples = make_examples(chosen, ALPHABET, workload.config.context)
+    examples = make_windows(chosen, ALPHABET, workload.config.context)
 
     def run(n: int, model: Any) -> None:
-        train(model, examples, budget=Budget(steps=n), batch=workload.batch, lr=workload.rate)
+        train(model, examples, workload.plan(Budget(steps=n)))
 
     measure(run, lambda: (fresh_model(workload),), "steps/s", words=len(chosen))

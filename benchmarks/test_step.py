@@ -10,7 +10,6 @@ import pytest
 from autollm.bricks.cross_entropy import xent_from_logits
 from autollm.buffers import Ids
 from autollm.learning.batches import batches
-from autollm.learning.examples import Examples
 from autollm.learning.optim import SGD
 from autollm.learning.training import mean_loss
 from autollm.models import parameters
@@ -62,7 +61,7 @@ def first_batch(size: str) -> tuple[Any, Ids, Ids]:
 def test_forward(measure: Any, size: str) -> None:
     """From a batch to its loss."""
     model, contexts, targets = first_batch(size)
-    expected, _, _ = bag_loss(model, Examples(contexts, targets))
+    expected, _, _ = bag_loss(model, contexts, targets)
     assert np.isclose(xent_from_logits(model(contexts), targets).v, expected, rtol=1e-5)
 
     def run(n: int) -> None:
@@ -77,7 +76,7 @@ def test_forward_backward(measure: Any, size: str) -> None:
     """From a batch to its loss and the gradients, which add up."""
     model, contexts, targets = first_batch(size)
     xent_from_logits(model(contexts), targets).back(1.0)
-    _, dE, dW = bag_loss(model, Examples(contexts, targets))
+    _, dE, dW = bag_loss(model, contexts, targets)
     assert np.allclose(model.E.grad, dE, atol=1e-6) and np.allclose(model.W.grad, dW, atol=1e-6)
 
     def run(n: int) -> None:
@@ -109,7 +108,7 @@ def test_draw(measure: Any, size: str) -> None:
     """Drawing batches, a block at a time."""
     workload = WORKLOADS[size]
     examples, block = examples_of(workload), block_of(workload)
-    known = rows_of(examples.contexts, examples.targets)
+    known = rows_of(*examples.pairs())
     for contexts, targets in next(batches(examples, workload.batch, seed=0)):
         assert rows_of(contexts, targets) <= known
 

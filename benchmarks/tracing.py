@@ -45,7 +45,7 @@ class Call:
         """What one call does, in units of 1e9: operations (GFLOP/s) or bytes (GB/s)."""
         if name in FLOPS:
             config: Any = workload.config
-            sizes = (workload.batch, config.context, config.dim, ALPHABET.size)
+            sizes = (workload.batch, config.context, config.sizes["dim"], ALPHABET.size)
             return FLOPS[name](*sizes) / 1e9, "GFLOP/s"
         return sum(a.nbytes for a in self.before if isinstance(a, np.ndarray)) / 1e9, "GB/s"
 

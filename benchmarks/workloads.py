@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from autollm.learning.alphabet import Alphabet
-from autollm.learning.batches import batches
-from autollm.learning.examples import Examples
-from autollm.learning.optim import OPTIMISERS
-from autollm.learning.training import Budget, examples_for, mean_loss, train
+from autollm.learning.batches import batches_in_a_block
+from autollm.learning.examples import Examples, examples_for
+from autollm.learning.plan import Budget, Plan, make_plan
+from autollm.learning.training import mean_loss, train
 from autollm.learning.words import read_words
-from autollm.models import Config, Model, ReorderedBag, build, configure, parameters
+from autollm.models import Config, Model, build, configure, parameters
+from autollm.models.bag import ReorderedBag
+from autollm.models.model import Initial
 
 GOLDEN_STEPS = 20
 GOLDEN_TOLERANCE = 1e-3  # relative; machines differ in how they round, so not to the last bit
@@ -26,7 +28,7 @@ ALPHABET = Alphabet.of(WORDS)
 
 def reordered(config: Any, vocabulary: int) -> Model:
     """The bag with its products in the cheaper order."""
-    return ReorderedBag(vocabulary, config.dim, np.random.default_rng(0))
+    return ReorderedBag(vocabulary, Initial(0), **config.sizes)
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,21 @@ class Workload:
     make: Callable[[Config, int], Model] = build
     optimiser: str = "sgd"
 
+    def plan(self, budget: Budget) -> Plan:
+        """How it is trained, for so long."""
+        return make_plan(self.config, budget, batch=self.batch, lr=self.rate, optimiser=self.optimiser)
+
 
 MICROGPT = configure("gpt", context=16, dim=16, heads=4, layers=1)  # 4,192 parameters
 
 # Named by batch B x context K x embedding D. For another model, add a row here: `step[...]` measures it.
 WORKLOADS = {
-    "64x3x32": Workload(64, Config(context=3, dim=32), 1.0, 2.991647),
-    "256x8x64": Workload(256, Config(context=8, dim=64), 0.3, 2.822099),
-    "1024x16x128": Workload(1024, Config(context=16, dim=128), 0.1, 2.891073),
-    "64x3x32-reordered": Workload(64, Config(context=3, dim=32), 1.0, 2.991647, reordered),
-    "256x8x64-reordered": Workload(256, Config(context=8, dim=64), 0.3, 2.822099, reordered),
-    "1024x16x128-reordered": Workload(1024, Config(context=16, dim=128), 0.1, 2.891073, reordered),
+    "64x3x32": Workload(64, configure(context=3, dim=32), 1.0, 2.991647),
+    "256x8x64": Workload(256, configure(context=8, dim=64), 0.3, 2.822099),
+    "1024x16x128": Workload(1024, configure(context=16, dim=128), 0.1, 2.891073),
+    "64x3x32-reordered": Workload(64, configure(context=3, dim=32), 1.0, 2.991647, reordered),
+    "256x8x64-reordered": Workload(256, configure(context=8, dim=64), 0.3, 2.822099, reordered),
+    "1024x16x128-reordered": Workload(1024, configure(context=16, dim=128), 0.1, 2.891073, reordered),
     "mlp-256x8x32": Workload(256, configure("mlp"), 0.01, 2.230724, optimiser="adam"),
     "rnn-32x16x16": Workload(32, configure("rnn"), 0.01, 2.587741, optimiser="adam"),
     "gru-64x16x16": Workload(64, configure("gru"), 0.01, 2.673064, optimiser="adam"),
@@ -71,7 +77,7 @@ def examples_of(workload: Workload) -> Examples:
 
 def block_of(workload: Workload) -> int:
     """How many batches are drawn at a time."""
-    return len(next(batches(examples_of(workload), workload.batch, seed=0)))
+    return batches_in_a_block(examples_of(workload), workload.batch)
 
 
 def fresh_model(workload: Workload) -> Model:
@@ -89,14 +95,7 @@ def fresh_model(workload: Workload) -> Model:
 
 def run_steps(steps: int, model: Model, workload: Workload) -> None:
     """Train by so many steps."""
-    train(
-        model,
-        examples_of(workload),
-        budget=Budget(steps=steps),
-        batch=workload.batch,
-        lr=workload.rate,
-        optimiser=OPTIMISERS[workload.optimiser],
-    )
+    train(model, examples_of(workload), workload.plan(Budget(steps=steps)))
 
 
 @cache

@@ -18,69 +18,55 @@ def row_of(bits, rows):
     return (np.int64(bits) * rows) >> 32
 
 
-@kernel("(i4[:, ::1], u4[::1], i4[:, :, ::1], i4[:, ::1])")
-def draw_batches(windows, bits, contexts, targets):
-    """Fill batches with examples chosen by random bits: windows (N, K + 1), of which the last column holds
-    targets, bits (n * B,), contexts (n, B, K), targets (n, B).
+@helper
+def ask_for(rows, bits):
+    """Ask for both ends of the row that these bits choose."""
+    N, width = rows.shape
+    start = row_of(bits, N) * width
+    prefetch(rows, start)
+    prefetch(rows, start + width - 1)
+
+
+@kernel("(i4[:, ::1], u4[::1], i8, i4[:, ::1], i4[:, ::1], i8[::1])")
+def draw(rows, bits, first, letters, targets, widths):
+    """Fill batches with rows that random bits choose: rows (N, K + 1), whose tokens from column `first` on
+    are targets, bits (n * B,), letters (n, B * K), targets (n, B * (K + 1 - first)), widths (n,).
+
+    Batch i is cut to its longest row, which has widths[i] letters. It fills the beginning of letters[i] as
+    (B, widths[i]) and of targets[i] as (B, widths[i] + 1 - first). Where a row is over it holds -1, which
+    becomes 0 among the letters.
     """
-    (N, W), (n, B) = windows.shape, targets.shape
-    K, draws = W - 1, n * B
+    N, K, n = rows.shape[0], rows.shape[1] - 1, widths.shape[0]
+    B = bits.shape[0] // max(n, 1)
     # fmt: off
     if (
-        N < 1 or bits.shape[0] != draws
-        or contexts.shape[0] != n or contexts.shape[1] != B or contexts.shape[2] != K
+        N < 1 or first < 1 or first > K or bits.shape[0] != n * B
+        or letters.shape[0] != n or letters.shape[1] != B * K
+        or targets.shape[0] != n or targets.shape[1] != B * (K + 1 - first)
     ):
         raise ShapeError(
-            "draw_batches: windows (N, K + 1), bits (n * B,), contexts (n, B, K), targets (n, B) must agree, "
-            "and N be 1 at least; got ({}, {}), ({},), ({}, {}, {}), ({}, {})",
-            N, W, bits.shape[0], contexts.shape[0], contexts.shape[1], contexts.shape[2], n, B,
+            "draw: rows (N, K + 1), bits (n * B,), letters (n, B * K), targets (n, B * (K + 1 - first)), "
+            "widths (n,) must agree, N be 1 at least, and first from 1 to K; "
+            "got ({}, {}), ({},), ({}, {}), ({}, {}), ({},), first {}",
+            N, K + 1, bits.shape[0], letters.shape[0], letters.shape[1], targets.shape[0], targets.shape[1],
+            n, first,
         )
     # fmt: on
-    flat_contexts, flat_targets = contexts.reshape(draws, K), targets.reshape(draws)
-    for draw in range(-AHEAD, draws):
-        if draw + AHEAD < draws:
-            start = row_of(bits[draw + AHEAD], N) * W
-            prefetch(windows, start)
-            prefetch(windows, start + K)
-        if draw >= 0:
-            row = row_of(bits[draw], N)
-            for k in range(K):
-                flat_contexts[draw, k] = windows[row, k]
-            flat_targets[draw] = windows[row, K]
-
-
-@kernel("(i4[:, ::1], i4[:, ::1], u4[::1], i4[:, ::1], i4[:, ::1], i8[::1])")
-def draw_words(letters, nexts, bits, batch_letters, batch_nexts, longest):
-    """Fill batches with words chosen by random bits, as `draw_batches` does: bits (n * B,), letters and
-    nexts (N, T), nexts -1 where a word is over, batch_letters and batch_nexts (n, B * T), longest (n,).
-
-    Batch i is cut to its longest word: longest[i] columns, in the first B * longest[i] places of row i.
-    """
-    (N, T), n = letters.shape, longest.shape[0]
-    B = bits.shape[0] // n
-    # fmt: off
-    if (
-        N < 1 or T < 1 or nexts.shape != letters.shape or bits.shape[0] != n * B
-        or batch_letters.shape[0] != n or batch_letters.shape[1] != B * T
-        or batch_nexts.shape != batch_letters.shape
-    ):
-        raise ShapeError(
-            "draw_words: letters and nexts (N, T), bits (n * B,), batch_letters and batch_nexts (n, B * T), "
-            "longest (n,) must agree, and N and T be 1 at least; "
-            "got ({}, {}), ({}, {}), ({},), ({}, {}), ({}, {}), ({},)",
-            N, T, nexts.shape[0], nexts.shape[1], bits.shape[0], batch_letters.shape[0],
-            batch_letters.shape[1], batch_nexts.shape[0], batch_nexts.shape[1], n,
-        )
-    # fmt: on
-    rows = np.empty(B, np.int64)
+    for i in range(min(AHEAD, n * B)):
+        ask_for(rows, bits[i])
+    chosen = np.empty(B, np.int64)
     for i in range(n):
-        width = 1
+        width = first
         for b in range(B):
-            rows[b] = row_of(bits[i * B + b], N)
-            while width < T and nexts[rows[b], width] >= 0:
+            if i * B + b + AHEAD < n * B:
+                ask_for(rows, bits[i * B + b + AHEAD])
+            chosen[b] = row_of(bits[i * B + b], N)
+            while width < K and rows[chosen[b], width + 1] >= 0:
                 width += 1
-        longest[i] = width
+        widths[i] = width
+        several = width + 1 - first
         for b in range(B):
             for t in range(width):
-                batch_letters[i, b * width + t] = letters[rows[b], t]
-                batch_nexts[i, b * width + t] = nexts[rows[b], t]
+                letters[i, b * width + t] = max(rows[chosen[b], t], np.int32(0))
+            for t in range(several):
+                targets[i, b * several + t] = rows[chosen[b], first + t]

@@ -76,30 +76,30 @@ def gpt(p: Params, sizes: Sizes, words: np.ndarray) -> np.ndarray:
 
     x = norm(p["wte"][words] + p["wpe"][: words.shape[1]])  # (B, T, D)
     for i in range(sizes["layers"]):
-        x = x + self_attention(norm(x) @ p[f"qkv.{i}"].T, sizes["heads"]) @ p[f"out.{i}"].T
-        x = x + np.maximum(norm(x) @ p[f"up.{i}"].T, 0) @ p[f"down.{i}"].T
+        x = x + self_attention(norm(x) @ p[f"blocks.{i}.qkv"].T, sizes["heads"]) @ p[f"blocks.{i}.out"].T
+        x = x + np.maximum(norm(x) @ p[f"blocks.{i}.up"].T, 0) @ p[f"blocks.{i}.down"].T
     return (x @ p["head"].T).reshape(words.size, -1)
 
 
 def gpt2(p: Params, sizes: Sizes, words: np.ndarray) -> np.ndarray:
     """Radford et al. 2019, section 2.3: a norm before every part, and one at the end."""
 
-    def norm(x: np.ndarray, name: str, i: str = "") -> np.ndarray:
+    def norm(x: np.ndarray, name: str) -> np.ndarray:
         rows = x.reshape(-1, x.shape[-1])
-        return layer_norm(p[f"{name}_gain{i}"], p[f"{name}_bias{i}"], rows).reshape(x.shape)
+        return layer_norm(p[f"{name}.gain"], p[f"{name}.bias"], rows).reshape(x.shape)
 
-    def layer(x: np.ndarray, name: str, i: int) -> np.ndarray:
-        return x @ p[f"{name}.{i}"].T + p[f"{name}_bias.{i}"]
+    def layer(x: np.ndarray, name: str) -> np.ndarray:
+        return x @ p[f"{name}.w"].T + p[f"{name}.b"]
 
     def gelu(x: np.ndarray) -> np.ndarray:
         """Hendrycks and Gimpel 2016, eq. (2)."""
         return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
     x = p["wte"][words] + p["wpe"][: words.shape[1]]  # (B, T, D)
-    for i in range(sizes["layers"]):
-        looked = self_attention(layer(norm(x, "norm1", f".{i}"), "qkv", i), sizes["heads"])
-        x = x + layer(looked, "out", i)
-        x = x + layer(gelu(layer(norm(x, "norm2", f".{i}"), "up", i)), "down", i)
+    for block in (f"blocks.{i}" for i in range(sizes["layers"])):
+        qkv = layer(norm(x, f"{block}.norm1"), f"{block}.qkv")
+        x = x + layer(self_attention(qkv, sizes["heads"]), f"{block}.out")
+        x = x + layer(gelu(layer(norm(x, f"{block}.norm2"), f"{block}.up")), f"{block}.down")
     return (norm(x, "norm") @ p["head"].T).reshape(words.size, -1)
 
 

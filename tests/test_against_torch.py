@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from table import ROWS, Case, Probe, letters
 
 from autollm import SGD, Adam, Momentum, Param, masked_xent_from_logits, xent_from_logits
-from autollm.learning.examples import LEFT_OUT
-from autollm.models import MODELS, build, configure, parameters, reads_words
+from autollm.learning.examples import PADDING
+from autollm.models import MODELS, build, configure, parameters, reads_words, sizes_of
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; `pip install torch` for this file")
 F = torch.nn.functional
@@ -105,8 +105,10 @@ def gpt(p, sizes, words):
 
     x = norm(embedded(p, words))
     for i in range(sizes["layers"]):
-        x = x + F.linear(self_attention(F.linear(norm(x), p[f"qkv.{i}"]), sizes["heads"]), p[f"out.{i}"])
-        x = x + F.linear(F.relu(F.linear(norm(x), p[f"up.{i}"])), p[f"down.{i}"])
+        x = x + F.linear(
+            self_attention(F.linear(norm(x), p[f"blocks.{i}.qkv"]), sizes["heads"]), p[f"blocks.{i}.out"]
+        )
+        x = x + F.linear(F.relu(F.linear(norm(x), p[f"blocks.{i}.up"])), p[f"blocks.{i}.down"])
     return F.linear(x, p["head"]).flatten(0, 1)
 
 
@@ -114,16 +116,18 @@ def gpt2(p, sizes, words):
     """Radford et al. 2019, section 2.3: a norm before every part, and one at the end."""
 
     def layer(name, x):
-        return F.linear(x, p[name], p[name.replace(".", "_bias.")])
+        return F.linear(x, p[f"{name}.w"], p[f"{name}.b"])
 
-    def norm(name, x, i=""):
-        return F.layer_norm(x, x.shape[-1:], p[f"{name}_gain{i}"], p[f"{name}_bias{i}"], eps=1e-5)
+    def norm(name, x):
+        return F.layer_norm(x, x.shape[-1:], p[f"{name}.gain"], p[f"{name}.bias"], eps=1e-5)
 
     x = embedded(p, words)
-    for i in range(sizes["layers"]):
-        qkv = layer(f"qkv.{i}", norm("norm1", x, f".{i}"))
-        x = x + layer(f"out.{i}", self_attention(qkv, sizes["heads"]))
-        x = x + layer(f"down.{i}", F.gelu(layer(f"up.{i}", norm("norm2", x, f".{i}")), approximate="tanh"))
+    for block in (f"blocks.{i}" for i in range(sizes["layers"])):
+        qkv = layer(f"{block}.qkv", norm(f"{block}.norm1", x))
+        x = x + layer(f"{block}.out", self_attention(qkv, sizes["heads"]))
+        x = x + layer(
+            f"{block}.down", F.gelu(layer(f"{block}.up", norm(f"{block}.norm2", x)), approximate="tanh")
+        )
     return F.linear(norm("norm", x), p["head"]).flatten(0, 1)
 
 
@@ -132,7 +136,7 @@ THEIRS = {"bag": bag, "bigram": bigram, "mlp": mlp, "rnn": rnn, "gru": gru, "gpt
 
 def draw_sizes(data, name):
     """Sizes for a model."""
-    sizes = {size: draw_size(data, name, size) for size in MODELS[name].sizes}
+    sizes = {size: draw_size(data, name, size) for size in sizes_of(name)}
     if "heads" in sizes:
         sizes["heads"], sizes["layers"] = sizes["heads"] % 4 + 1, sizes["layers"] % 3 + 1
         sizes["dim"] = sizes["heads"] * draw_size(data, name, "dim of a head")
@@ -152,16 +156,16 @@ def test_loss_and_every_gradient_of_every_model(name, data):
     places = data.draw(st.integers(1, sizes["context"])) if reads_words(model) else sizes["context"]
     contexts = rng.integers(0, V, (B, places), np.int32)
     targets = rng.integers(0, V, B * places if reads_words(model) else B, np.int32)
-    surprise = xent_from_logits
+    loss_of = xent_from_logits
     if reads_words(model):
-        surprise = masked_xent_from_logits
-        targets[1:][rng.random(targets.size - 1) < 0.3] = LEFT_OUT
+        loss_of = masked_xent_from_logits
+        targets[1:][rng.random(targets.size - 1) < 0.3] = PADDING
 
-    loss = surprise(model(contexts), targets)
+    loss = loss_of(model(contexts), targets)
     loss.back(1.0)
     theirs = {key: wide(param.v) for key, param in params.items()}
     logits = THEIRS[name](theirs, sizes, torch.tensor(contexts).long())
-    expected = F.cross_entropy(logits, torch.tensor(targets).long(), ignore_index=LEFT_OUT)
+    expected = F.cross_entropy(logits, torch.tensor(targets).long(), ignore_index=PADDING)
     expected.backward()
 
     assert loss.v == pytest.approx(expected.item(), rel=1e-5, abs=1e-5)
@@ -187,7 +191,7 @@ BRICKS = {
     "causal_attention": lambda qkv: self_attention(qkv.flatten(2), qkv.shape[3]).unflatten(2, qkv.shape[3:]),
     "xent_from_logits": lambda logits, targets: F.cross_entropy(logits, targets.long()),
     "masked_xent_from_logits": lambda logits, targets: torch.nan_to_num(
-        F.cross_entropy(logits, targets.long(), ignore_index=LEFT_OUT)
+        F.cross_entropy(logits, targets.long(), ignore_index=PADDING)
     ),
 }
 

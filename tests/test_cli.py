@@ -19,10 +19,13 @@ from commands import Running, autollm, fresh, installed
 from autollm import cli, sample, train
 from autollm.learning import checkpoint
 from autollm.learning.alphabet import Alphabet
-from autollm.learning.experiment import Corpus, Learned, Samples
+from autollm.learning.checkpoint import Checkpoint
+from autollm.learning.examples import Examples
+from autollm.learning.experiment import Corpus, Judgement, Learned, Samples
+from autollm.learning.plan import make_plan
 from autollm.learning.sampling import dream
 from autollm.learning.training import Run
-from autollm.models import Config, build
+from autollm.models import build, configure
 
 QUICK = ("--steps", "100", "--samples", "3")
 posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, /dev/full, shells")
@@ -133,9 +136,10 @@ def test_save_then_sample(capsys, trained):
     words = done.stdout.splitlines()
     assert len(words) == 1000
     assert all(word.startswith("ma") for word in words)
-    model, config, alphabet = checkpoint.load(path)
+    saved = checkpoint.load(path)
     rng = np.random.Generator(np.random.PCG64(0))
-    dreamed = dream(model, alphabet, config.context, 1000, rng, temperature=0.7, prefix="ma", top_k=5)
+    options = {"temperature": 0.7, "prefix": "ma", "top_k": 5, "longest": saved.longest}
+    dreamed = dream(saved.model, saved.alphabet, saved.config.context, 1000, rng, **options)
     assert words == dreamed
 
 
@@ -166,13 +170,14 @@ def made_up(monkeypatch, tmp_path):
     """A list of 4 words of which 1 is held out, and a training with figures that are easy to check."""
     path = tmp_path / "words"
     path.write_text("ab\nab\nba\nabba\nb\n")
-    bag = build(Config(context=2, dim=5), 3)
+    config = configure("bag", context=2, dim=5)
     corpus = Corpus(Alphabet("ab"), ["ab", "abba", "b"], ["ba"], 4)
-    learned = Learned(bag, Run(40, 0.5, False), 10, 12_345.0, 1.25, 2.5, [])
+    examples = Examples(np.zeros((10, 3), np.int32), first=2)
+    learned = Learned(make_plan(config), corpus, build(config, 3), Run(40, 0.5, False), examples, None, [])
     samples = Samples(["aa", "ba", "ab", "ab", "bb"], ["ab", "ab"], ["ba"], ["aa", "bb"])
     monkeypatch.setattr(Corpus, "of", classmethod(lambda *_: corpus))
-    monkeypatch.setattr(train, "learn", lambda *_: None)
-    monkeypatch.setattr(train, "judge", lambda *_: learned)
+    monkeypatch.setattr(train, "learn", lambda *_: learned)
+    monkeypatch.setattr(train, "judge", lambda *_: Judgement(1.25, 2.5, 10))
     monkeypatch.setattr(train, "dream_words", lambda *_, **__: samples)
     monkeypatch.setattr(cli, "seconds_since_start", lambda: 7.0)
     return "--data", str(path)
@@ -318,7 +323,8 @@ def test_a_target_that_cannot_be_written_is_refused_before_training(capsys, tmp_
 def test_a_disk_that_fills_up_while_saving_loses_nothing(tmp_path):
     """A limit on the size of files that are written acts like a full disk."""
     target = tmp_path / "model"
-    checkpoint.save(str(target), build(Config(dim=2), 3), Config(dim=2), Alphabet("ab"))
+    config = configure("bag", dim=2)
+    checkpoint.save(str(target), Checkpoint(build(config, 3), config, Alphabet("ab"), 4))
     older = target.read_bytes()
     script = f"ulimit -f 1; exec {sys.executable} -m autollm.train --steps 100 --dim 64 --save {target}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from autollm.errors import InputError
 from autollm.learning.alphabet import END, Alphabet
 from autollm.learning.batches import batches
-from autollm.learning.examples import LEFT_OUT, Examples, make_examples, make_sequences
+from autollm.learning.examples import PADDING, Examples, make_sequences, make_windows
 from autollm.learning.words import read_words
 
 # Any text that a word may be: no control characters, no surrogates, no spaces at the ends, composed.
@@ -31,8 +31,8 @@ def write(path, content):
     return str(path)
 
 
-def slow_examples(words, alphabet, context):
-    """What make_examples does, said plainly."""
+def slow_windows(words, alphabet, context):
+    """What make_windows does, said plainly."""
     contexts, targets = [], []
     for word in words:
         window = [END] * context
@@ -79,34 +79,44 @@ def test_the_larger_list_is_what_its_description_says():
 def test_the_example_of_the_seed():
     """e, m, m -> a"""
     alphabet = Alphabet.of(["emma", "b"])
-    examples = make_examples(["emma", "b"], alphabet, 3)
-    assert alphabet.decode(examples.contexts[3].tolist()) == "emm"
-    assert alphabet.decode([examples.targets[3]]) == "a"
-    assert examples.targets[4] == END
+    examples = make_windows(["emma", "b"], alphabet, 3)
+    *context, target = examples.rows[3].tolist()
+    assert alphabet.decode(context) == "emm"
+    assert alphabet.decode([target]) == "a"
+    assert examples.rows[4, -1] == END
     assert len(examples) == 7
 
 
 @given(st.lists(some_word, min_size=2, max_size=20, unique=True), st.integers(1, 15))
 def test_examples_of_any_words(words, context):
     alphabet = Alphabet.of(words)
-    contexts, targets = slow_examples(words, alphabet, context)
-    examples = make_examples(words, alphabet, context)
-    np.testing.assert_array_equal(examples.contexts, contexts)
-    np.testing.assert_array_equal(examples.targets, targets)
-    assert examples.contexts.dtype == examples.targets.dtype == np.int32
-    assert examples.contexts.flags.c_contiguous and examples.contexts.flags.writeable
+    examples = make_windows(words, alphabet, context)
+    assert examples.rows.dtype == np.int32
+    assert examples.rows.flags.c_contiguous and examples.rows.flags.writeable
+    for array, expected in zip(examples.pairs(), slow_windows(words, alphabet, context), strict=True):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == np.int32 and array.flags.c_contiguous
+    assert examples.targets == len(examples) == sum(map(len, words)) + len(words)
 
 
 @given(st.lists(some_word, min_size=1, max_size=20), st.integers(1, 15))
 def test_sequences_of_any_words(words, context):
     alphabet = Alphabet.of(words)
     examples = make_sequences(words, alphabet, context)
-    one_by_one = [(letters[0].tolist(), targets.tolist()) for letters, targets, _ in examples.parts(1)]
-    assert one_by_one == slow_sequences(words, alphabet, context)
-    for letters, targets, count in examples.parts(7 * context):
+    pairs = [part.pairs() for part in examples.parts(1)]
+    assert [(letters[0].tolist(), targets.tolist()) for letters, targets in pairs] == slow_sequences(
+        words, alphabet, context
+    )
+    assert examples.targets == sum(map(len, words)) + len(words)
+    for part in examples.parts(7 * context):
+        letters, targets = part.pairs()
         assert letters.dtype == targets.dtype == np.int32
-        assert letters.flags.c_contiguous and targets.shape == (letters.size,)
-        assert count == (targets >= 0).sum()
+        assert letters.flags.c_contiguous and targets.flags.c_contiguous
+        for i in range(len(part)):  # as when it comes alone, and then padding
+            (alone,), said = part[i : i + 1].pairs()
+            padding = letters.shape[1] - len(alone)
+            assert letters[i].tolist() == [*alone.tolist(), *[END] * padding]
+            assert targets.reshape(letters.shape)[i].tolist() == [*said.tolist(), *[PADDING] * padding]
 
 
 @pytest.mark.parametrize("context", [1, 2, 3, 4, 20])
@@ -122,7 +132,7 @@ def test_batches_of_sequences_are_sequences_cut_to_the_longest(context, batch):
         lengths = []
         for row, said in zip(letters.tolist(), targets.reshape(letters.shape).tolist(), strict=True):
             length = sum(token >= 0 for token in said)
-            assert set(said[length:]) <= {LEFT_OUT} and set(row[length:]) <= {END}
+            assert set(said[length:]) <= {PADDING} and set(row[length:]) <= {END}
             drawn.add((tuple(row[:length]), tuple(said[:length])))
             lengths.append(length)
         assert max(lengths) == letters.shape[1]
@@ -208,33 +218,38 @@ def test_a_letter_that_is_not_in_the_alphabet():
         Alphabet("ab").encode("az")
 
 
-@pytest.mark.parametrize("make", [make_examples, make_sequences])
+@pytest.mark.parametrize("make", [make_windows, make_sequences])
 @pytest.mark.parametrize("word", ["abd", "z"])
 def test_examples_of_a_letter_that_is_not_in_the_alphabet(make, word):
     with pytest.raises(InputError, match=f"'{word[-1]}' in '{word}' is not in the alphabet: abc"):
         make(["ab", word], Alphabet("abc"), 2)
 
 
-@pytest.mark.parametrize("shape", [((0, 3), (0,)), ((0, 3), (0, 3)), ((3, 0), (3, 0))])
-def test_batches_of_nothing_are_refused(shape):
-    empty = Examples(*(np.zeros(axes, np.int32) for axes in shape))
-    with pytest.raises(ValueError, match="be 1 at least"):
+@pytest.mark.parametrize(
+    ("shape", "first"), [((0, 4), 3), ((0, 4), 1), ((3, 1), 1), ((3, 4), 0), ((3, 4), 4)]
+)
+def test_batches_of_nothing_are_refused(shape, first):
+    empty = Examples(np.zeros(shape, np.int32), first)
+    with pytest.raises(ValueError, match="must agree, N be 1 at least, and first from 1 to K"):
         next(batches(empty, 2, seed=0))
+
+
+@pytest.mark.parametrize("make", [make_windows, make_sequences])
+def test_examples_of_no_words_are_refused(make):
+    with pytest.raises(InputError, match="no words"):
+        make([], Alphabet("abc"), 2)
 
 
 def test_a_word_of_10000_letters(tmp_path):
     words = read_words(write(tmp_path / "long.txt", "ab" * 5000 + "\nc\n")).distinct
-    examples = make_examples(words, Alphabet.of(words), 3)
+    examples = make_windows(words, Alphabet.of(words), 3)
     assert len(examples) == 10_003
 
 
 def test_batches_are_examples_and_every_example_comes():
     alphabet = Alphabet.of(["ab", "b", "cab"])
-    examples = make_examples(["ab", "b", "cab"], alphabet, 2)
-    pairs = {
-        (*context, target)
-        for context, target in zip(examples.contexts.tolist(), examples.targets.tolist(), strict=True)
-    }
+    examples = make_windows(["ab", "b", "cab"], alphabet, 2)
+    pairs = set(map(tuple, examples.rows.tolist()))
     drawn = set()
     for contexts, targets in next(batches(examples, 33, seed=0)):
         assert contexts.shape == (33, 2) and targets.shape == (33,)
@@ -245,10 +260,8 @@ def test_batches_are_examples_and_every_example_comes():
 
 
 def test_every_example_is_equally_likely():
-    examples = make_examples(["ab", "b", "cab"], Alphabet("abc"), 3)  # 9 examples, all different
-    rows = {
-        tuple(row): i for i, row in enumerate(np.column_stack([examples.contexts, examples.targets]).tolist())
-    }
+    examples = make_windows(["ab", "b", "cab"], Alphabet("abc"), 3)  # 9 examples, all different
+    rows = {tuple(row): i for i, row in enumerate(examples.rows.tolist())}
     assert len(rows) == 9
     counts = np.zeros(9)
     stream = batches(examples, 500, seed=1)
@@ -262,7 +275,7 @@ def test_every_example_is_equally_likely():
 
 @pytest.mark.parametrize(("batch", "context"), [(1, 1), (64, 3), (1, 100_000), (70_000, 1)])
 def test_blocks_of_batches_have_a_bounded_size(batch, context):
-    examples = make_examples(["ab", "c"], Alphabet("abc"), context)
+    examples = make_windows(["ab", "c"], Alphabet("abc"), context)
     block = next(batches(examples, batch, seed=0))
     assert 1 <= len(block) <= 64
     assert len(block) == 1 or sum(c.size + t.size for c, t in block) <= 2**16

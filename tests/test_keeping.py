@@ -17,6 +17,7 @@ from commands import autollm, fresh
 from autollm import cli, files, remarks, train
 from autollm.learning import checkpoint
 from autollm.learning.alphabet import Alphabet
+from autollm.learning.checkpoint import Checkpoint
 from autollm.models import build, configure, parameters
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals, /dev/full, shells")
@@ -30,7 +31,7 @@ def target(tmp_path):
 
 
 def is_saved(path):
-    model, *_ = checkpoint.load(str(path))
+    model = checkpoint.load(str(path)).model
     assert os.listdir(path.parent) == [path.name], "and nothing else is left there"
     return all(np.isfinite(param.v).all() for param in parameters(model).values())
 
@@ -249,7 +250,7 @@ def test_json_is_utf_8_wherever_it_is_written(encoding):
 
 def test_a_new_model_is_not_saved_when_it_has_diverged(capsys, target):
     config = configure("bag")
-    checkpoint.save(str(target), build(config, 3), config, Alphabet("ab"))
+    checkpoint.save(str(target), Checkpoint(build(config, 3), config, Alphabet("ab"), 4))
     old = target.read_bytes()
     assert cli.run(lambda: train.main(["--steps", "2000", "--lr", "1e6", "--save", str(target)])) == 1
     assert target.read_bytes() == old

@@ -7,7 +7,7 @@ import pytest
 
 from autollm.kernels.cross_entropy import masked_xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
-from autollm.kernels.examples import draw_batches
+from autollm.kernels.examples import draw
 from autollm.kernels.matmul import linear_forward, matmul_wh_backward, matmul_wh_forward
 
 
@@ -68,25 +68,49 @@ def test_a_product_of_nothing_is_nothing():
 
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("B", [1, 64, 100])
-def test_draws_are_the_rows_that_the_bits_choose(n, B):
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_draws_are_the_rows_that_the_bits_choose(n, B, first):
     """More and fewer of them than are asked for ahead."""
-    windows = np.arange(50 * 4, dtype=np.int32).reshape(50, 4)
+    rows = np.arange(50 * 4, dtype=np.int32).reshape(50, 4)
     bits = np.random.default_rng(0).integers(0, 2**32, n * B, np.uint32)
-    contexts, targets = np.zeros((n, B, 3), np.int32), np.zeros((n, B), np.int32)
-    draw_batches(windows, bits, contexts, targets)
-    chosen = windows[(bits.astype(np.int64) * 50) >> 32]
-    np.testing.assert_array_equal(contexts.reshape(-1, 3), chosen[:, :3])
-    np.testing.assert_array_equal(targets.reshape(-1), chosen[:, 3])
+    letters, targets = np.zeros((n, B * 3), np.int32), np.zeros((n, B * (4 - first)), np.int32)
+    widths = np.zeros(n, np.int64)
+    draw(rows, bits, first, letters, targets, widths)
+    chosen = rows[(bits.astype(np.int64) * 50) >> 32]
+    np.testing.assert_array_equal(letters.reshape(-1, 3), chosen[:, :3])
+    np.testing.assert_array_equal(targets.reshape(-1, 4 - first), chosen[:, first:])
+    assert (widths == 3).all()
 
 
-@pytest.mark.parametrize("change", ["no rows", "columns", "bits", "batches", "examples"])
-def test_draws_of_sizes_that_do_not_agree_are_refused(change):
-    windows, bits = np.zeros((0 if change == "no rows" else 5, 4), np.int32), np.zeros(6, np.uint32)
-    shape = (
-        3 if change == "batches" else 2,
-        4 if change == "examples" else 3,
-        2 if change == "columns" else 3,
+def test_draws_are_cut_to_the_longest_row_of_their_batch():
+    rows = np.array([[0, 5, -1, -1], [0, 6, 7, -1]], np.int32)
+    bits = np.array([0, 0, 2**31, 0], np.uint32)  # rows 0 and 0, then 1 and 0
+    letters, targets, widths = (
+        np.full((2, 6), 9, np.int32),
+        np.full((2, 6), 9, np.int32),
+        np.zeros(2, np.int64),
     )
-    targets = np.zeros((2, 3), np.int32)
-    with pytest.raises(ValueError, match="draw_batches"):
-        draw_batches(windows, bits[: 5 if change == "bits" else 6], np.zeros(shape, np.int32), targets)
+    draw(rows, bits, 1, letters, targets, widths)
+    assert widths.tolist() == [1, 2]
+    assert letters.tolist() == [[0, 0, 9, 9, 9, 9], [0, 6, 0, 5, 9, 9]]
+    assert targets.tolist() == [[5, 5, 9, 9, 9, 9], [6, 7, 5, -1, 9, 9]]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rows": (0, 4)}, {"rows": (5, 3)}, {"rows": (5, 5)}, {"rows": (5, 1)}, {"bits": (5,)},
+        {"bits": (7,)}, {"first": 0}, {"first": 2}, {"first": 4}, {"first": -1}, {"letters": (2, 8)},
+        {"letters": (3, 9)},
+        {"targets": (2, 8)}, {"targets": (1, 9)}, {"widths": (3,)}, {"widths": (0,)},
+    ],
+)  # fmt: skip
+def test_draws_of_sizes_that_do_not_agree_are_refused(wrong):
+    right = {"rows": (5, 4), "bits": (6,), "first": 1, "letters": (2, 9), "targets": (2, 9), "widths": (2,)}
+    types = {"bits": np.uint32, "widths": np.int64}
+    arguments = [
+        shape if name == "first" else np.zeros(shape, types.get(name, np.int32))
+        for name, shape in (right | wrong).items()
+    ]
+    with pytest.raises(ValueError, match="draw"):
+        draw(*arguments)

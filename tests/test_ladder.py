@@ -15,10 +15,13 @@ import pytest
 
 from autollm import chart, cli, ladder
 from autollm.ladder import Rung
-from autollm.learning.experiment import Learned, Samples
+from autollm.learning.alphabet import Alphabet
+from autollm.learning.examples import Examples
+from autollm.learning.experiment import Corpus, Judgement, Learned, Samples
+from autollm.learning.plan import make_plan
 from autollm.learning.training import Run
 from autollm.learning.words import read_words
-from autollm.models import MODELS, Config, build
+from autollm.models import MODELS, build, configure
 
 SHORT = ("--steps", "30", "--quiet")
 
@@ -78,7 +81,16 @@ def test_the_same_seed_and_steps_give_the_same_results(capsys, data, tmp_path):
 
 MADE_UP = Rung(
     "bag",
-    Learned(build(Config(context=2, dim=5), 3), Run(4000, 0.5, False), 10, 123_456.0, 1.25, 2.5, []),
+    Learned(
+        make_plan(configure("bag", context=2, dim=5), batch=16),
+        Corpus(Alphabet("ab"), ["ab", "abba", "b"], ["ba"], 4),
+        build(configure("bag", context=2, dim=5), 3),
+        Run(4000, 0.5, False),
+        Examples(np.zeros((10, 3), np.int32), first=2),
+        None,
+        [],
+    ),
+    Judgement(1.25, 2.5, 10),
     Samples(["aa", "ba", "ab"], ["ab"], ["ba"], ["aa"]),
 )
 
@@ -90,7 +102,7 @@ def test_the_row_of_made_up_facts():
         "parameters": "30",
         "steps": "4,000",
         "steps/s": "8,000",
-        "tokens/s": "123,456",
+        "tokens/s": "128,000",
         "training": "1.250",
         "held-out": "2.500",
         "dreamed": "aa, ba, ab",
@@ -101,7 +113,7 @@ def test_the_row_of_made_up_facts():
         "steps": 4000,
         "elapsed_seconds": 0.5,
         "steps_per_second": 8000.0,
-        "tokens_per_second": 123_456.0,
+        "tokens_per_second": 128_000.0,
         "final_loss": 1.25,
         "held_out_loss": 2.5,
         "samples": ["aa", "ba", "ab"],
@@ -179,7 +191,7 @@ def test_few_words_have_no_held_out_loss(capsys):
 
 
 def test_a_model_that_diverges_has_a_row_too(capsys, data, monkeypatch):
-    monkeypatch.setitem(MODELS, "mlp", replace(MODELS["mlp"], lr=1e9))
+    monkeypatch.setattr(MODELS["mlp"], "recipe", replace(MODELS["mlp"].recipe, lr=1e9))
     arguments = ("--data", data, "--models", "bigram,mlp,bag")
     lines = climb(capsys, *arguments, status=1).splitlines()
     assert re.fullmatch(r"mlp +(- +){6}the loss is \S+ after \d+ steps; try a --lr below 1e\+09", lines[2])

@@ -14,12 +14,13 @@ from autollm import masked_xent_from_logits, sample, train
 from autollm.bricks.embedding import GatheredRows
 from autollm.errors import InputError
 from autollm.learning.alphabet import Alphabet
-from autollm.learning.examples import LEFT_OUT
-from autollm.learning.experiment import make_plan, train_by
+from autollm.learning.examples import PADDING, examples_for
+from autollm.learning.plan import Budget, make_plan
 from autollm.learning.sampling import dream
-from autollm.learning.training import Budget, examples_for, mean_loss
+from autollm.learning.training import mean_loss
+from autollm.learning.training import train as teach
 from autollm.learning.words import read_words
-from autollm.models import MODELS, Config, build, configure, parameters, reads_words
+from autollm.models import MODELS, Config, build, configure, parameters, reads_words, shapes, sizes_of
 from autollm.node import Node, _nobody
 
 each_model = pytest.mark.parametrize("name", MODELS)
@@ -28,20 +29,20 @@ V, B = 5, 3
 
 
 def small(name):
-    sizes = {size: SMALL[size] for size in MODELS[name].sizes}
+    sizes = {size: SMALL[size] for size in sizes_of(name)}
     if name == "bigram":
         sizes["context"] = 1
     return configure(name, **sizes)
 
 
-def random_ids(rng, model, config, rows=B):
+def random_ids(rng, model, config, rows=B, V=V):
     """Letters for a model, and targets for its logits."""
     letters = rng.integers(0, V, (rows, config.context), np.int32)
     return letters, rng.integers(0, V, letters.size if reads_words(model) else rows, np.int32)
 
 
 @each_model
-@pytest.mark.parametrize("rows", [1, 7, 40])
+@pytest.mark.parametrize("rows", [1, 7, 40])  # fewer letters than the alphabet has, and more
 def test_logits_are_those_of_the_papers_equations(name, rows):
     config, rng = small(name), np.random.default_rng(rows)
     model = build(config, V)
@@ -50,7 +51,7 @@ def test_logits_are_those_of_the_papers_equations(name, rows):
         param.v += 0.5 * rng.standard_normal(param.v.shape).astype(np.float32)
     letters, _ = random_ids(rng, model, config, rows)
     wide = {key: param.v.astype(np.float64) for key, param in params.items()}
-    expected = LOGITS[name](wide, vars(config), letters)
+    expected = LOGITS[name](wide, config.sizes, letters)
     assert np.abs(expected).max() > 0.5
     # A float32 is rounded by 6e-8 of itself at most; some dozens of roundings add up on the way.
     np.testing.assert_allclose(model(letters).v, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
@@ -65,19 +66,20 @@ def test_60_steps_teach_something(name, seed):
     model = build(plan.config, alphabet.size, seed)
     examples = examples_for(model, words, alphabet, plan.config.context)
     before = min(mean_loss(model, examples), np.log(alphabet.size))
-    train_by(plan, model, examples)
+    teach(model, examples, plan)
     assert mean_loss(model, examples) < before - 0.1
 
 
 @each_model
 @pytest.mark.parametrize("seed", [0, 1])
-def test_gradients_are_the_slopes_of_the_loss(name, seed):
+@pytest.mark.parametrize("V", [V, 40])  # fewer letters than the batch has, and more
+def test_gradients_are_the_slopes_of_the_loss(name, seed, V):
     """In double precision, along a random direction in the space of all parameters at once."""
     config, rng = small(name), np.random.default_rng(seed)
     model = build(config, V, seed)
-    letters, targets = random_ids(rng, model, config)
+    letters, targets = random_ids(rng, model, config, V=V)
     if reads_words(model):
-        targets[-1] = LEFT_OUT
+        targets[-1] = PADDING
     params = list(parameters(model).values())
     start = [param.v + 0.1 * rng.standard_normal(param.v.shape) for param in params]
     directions = [rng.standard_normal(param.v.shape) for param in params]
@@ -152,7 +154,7 @@ def test_later_letters_have_no_influence(name):
 def test_dreaming(name):
     for count in (0, 1, 7):
         rng = np.random.default_rng(0)
-        words = dream(build(small(name), V), Alphabet("abcd"), small(name).context, count, rng)
+        words = dream(build(small(name), V), Alphabet("abcd"), small(name).context, count, rng, longest=5)
         assert len(words) == count
         assert all(words)
 
@@ -181,18 +183,44 @@ def test_held_out_words_are_judged(capsys):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "message"),
+    ("model", "sizes", "message"),
     [
-        ({"model": "cat"}, "there is no model 'cat'; there are bag, bigram"),
-        ({"model": "bag", "heads": 2}, "the model bag has no heads"),
-        ({"model": "bigram", "context": 2, "dim": None}, "its context is 1, not 2"),
-        ({"model": "gpt", "context": 8, "dim": 6, "heads": 4, "layers": 1}, "a multiple of heads"),
-        ({"model": "rnn", "context": 500, "dim": 6, "hidden": 4}, "at most 64, not 500"),
+        ("cat", {}, "there is no model 'cat'; there are bag, bigram"),
+        ("bag", {"heads": 2}, "the model bag has no heads"),
+        ("bag", {"dim": 0}, "bag: dim must be a whole number from 1 to 1000000, not 0"),
+        ("bigram", {"context": 2}, "bigram: context must be a whole number from 1 to 1, not 2"),
+        ("gpt", {"dim": 6}, "dim must be a multiple of heads: 6 is not one of 4"),
+        ("gpt", {"layers": 1001}, "layers must be a whole number from 1 to 1000, not 1001"),
+        ("rnn", {"context": 500}, "from 1 to 64, not 500"),
+        ("gru", {"context": 65}, "from 1 to 64, not 65"),
     ],
 )
-def test_sizes_that_no_model_has(sizes, message):
+def test_sizes_that_no_model_has(model, sizes, message):
     with pytest.raises(InputError, match=message):
-        Config(**sizes)
+        configure(model, **sizes)
+
+
+def test_a_config_has_all_sizes():
+    with pytest.raises(InputError, match="the model bag has a dim"):
+        Config("bag", {"context": 3})
+
+
+@each_model
+def test_the_shapes_of_a_model_are_known_before_it_is_made(name):
+    expected = {key: param.v.shape for key, param in parameters(build(small(name), V)).items()}
+    assert list(shapes(small(name), V).items()) == list(expected.items())
+
+
+def test_shapes_take_no_memory():
+    """Here, of 10 TB of parameters."""
+    assert shapes(configure("mlp", dim=10**6), 2_500_000)["E"] == (2_500_000, 10**6)
+
+
+def test_parameters_are_found_in_parts_of_parts():
+    names = list(parameters(build(small("gpt2"), V)))
+    assert len(names) == len(set(names)) == 2 + 2 * 12 + 2 + 1
+    assert names[:3] == ["wte", "wpe", "blocks.0.norm1.gain"]
+    assert "blocks.1.down.b" in names and names[-1] == "head"
 
 
 def test_the_mlp_refuses_contexts_of_another_length():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from autollm import cli
-from autollm.models import ReorderedBag
+from autollm.models.bag import ReorderedBag
 from benchmarks.peers import Task, deviation
 from benchmarks.peers import __main__ as command
 from benchmarks.workloads import SIZES

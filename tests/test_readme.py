@@ -114,7 +114,7 @@ def test_the_primitive_of_contributing_works(tmp_path):
 def test_the_model_of_contributing_works(tmp_path):
     """Run the tests that CONTRIBUTING promises for `votes`, entered in MODELS by a plugin."""
     model_file, entry, equation = blocks("python", CONTRIBUTING)[3:]
-    plugin = f"{model_file}\n\nfrom autollm.models import MODELS, Kind\n\nMODELS |= {{\n{entry}}}\n"
+    plugin = f"{model_file}\n\nfrom autollm.models import MODELS\n\nMODELS |= {{\n{entry}}}\n"
     plugin += f"\nfrom equations import LOGITS\n\n{equation}"
     (tmp_path / "votes.py").write_text(plugin)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "votes", "-k", "votes"]

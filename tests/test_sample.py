@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from table import softmax
 
 from autollm.errors import InputError
 from autollm.kernels.sampling import choose
 from autollm.learning.alphabet import END, Alphabet
-from autollm.learning.sampling import AT_ONCE, dream, keep_likeliest
+from autollm.learning.sampling import MOST_AT_ONCE, dream, keep_likeliest, words_at_once
 from autollm.node import Node
 from autollm.sample import build_parser
 
@@ -29,11 +30,6 @@ def chosen_shares(logits, temperature=1.0, top_k=0, count=20_000):
     return np.bincount(chosen, minlength=len(logits)) / count
 
 
-def softmax(x):
-    e = np.exp(np.array(x) - np.max(x))
-    return e / e.sum()
-
-
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_choices_follow_the_softmax(temperature):
     logits = np.array([0.0, 1.0, -1.0, 2.0])
@@ -43,10 +39,35 @@ def test_choices_follow_the_softmax(temperature):
 def test_top_k_keeps_the_likeliest():
     shares = chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=2)
     np.testing.assert_allclose(
-        shares, [0, *softmax([1.0, 2.0])[[0]], 0, *softmax([1.0, 2.0])[[1]]], atol=0.015
+        shares, [0, *softmax(np.array([1.0, 2.0]))[[0]], 0, *softmax(np.array([1.0, 2.0]))[[1]]], atol=0.015
     )
     assert chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=1).tolist() == [0, 0, 0, 1]
     assert (chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=99) > 0).all()
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-300, 1e-9])
+def test_the_lowest_temperatures_leave_the_likeliest(temperature):
+    words = dream(always([0.0, 5.0, -5.0, 4.9]), ALPHABET, 2, 20, RNG(0), longest=2, temperature=temperature)
+    assert words == ["aaaa"] * 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "vocabulary", "context", "size", "expected"),
+    [
+        ("window", 27, 3, 30, 4096),  # an ordinary list
+        ("sequence", 27, 16, 30, 4096),
+        ("window", 27, 1_000_000, 30, 4),  # 4 million tokens
+        ("window", 27, 3, 20_000, 209),
+        ("window", 50_000, 3, 30, 671),  # 32 million scores
+        ("sequence", 5000, 16, 30, 419),
+        ("window", 10**8, 10**8, 10**8, 1),
+    ],
+)
+def test_words_are_dreamed_together_as_far_as_memory_allows(kind, vocabulary, context, size, expected):
+    class Reads:
+        sequence = kind == "sequence"
+
+    assert words_at_once(Reads(), vocabulary, context, size) == expected
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 1e-9, 1e9, 1e300])
@@ -64,20 +85,19 @@ def test_the_largest_random_number_chooses_something_likely():
 
 def test_words_have_a_letter_an_end_and_a_limit():
     ends = [50.0, 0.0, -50.0, -50.0]  # END is all but certain, and if not END then a
-    assert dream(always(ends), ALPHABET, 3, 5, RNG(0)) == ["a"] * 5
+    assert dream(always(ends), ALPHABET, 3, 5, RNG(0), longest=32) == ["a"] * 5
     endless = [-50.0, 0.0, -50.0, -50.0]
-    assert dream(always(endless), ALPHABET, 3, 2, RNG(0), max_letters=7) == ["a" * 7] * 2
+    assert dream(always(endless), ALPHABET, 3, 2, RNG(0), longest=4) == ["a" * 8] * 2
 
 
 def test_words_begin_with_the_prefix():
-    words = dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 50, RNG(0), prefix="cab")
+    words = dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 50, RNG(0), longest=6, prefix="cab")
     assert all(word.startswith("cab") for word in words)
     assert "cab" in words and len(set(words)) > 5
-    assert (
-        dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 2, RNG(0), prefix="cabcab", max_letters=3) == ["cab"] * 2
-    )
+    long = dream(always([-50.0, 0, 0, 0]), ALPHABET, 2, 2, RNG(0), prefix="cab" * 40, longest=3)
+    assert all(word.startswith("cab" * 40) and len(word) == 126 for word in long), "a prefix is never cut"
     with pytest.raises(InputError, match="'x' in 'ax' is not in the alphabet: abc"):
-        dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 1, RNG(0), prefix="ax")
+        dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 1, RNG(0), longest=3, prefix="ax")
 
 
 @pytest.mark.parametrize("context", [1, 2, 5])
@@ -91,7 +111,7 @@ def test_a_model_sees_the_letters_before(context):
         logits[np.arange(len(contexts)), (contexts[:, -1] + 1) % 4] = 100
         return Node(logits)
 
-    assert dream(model, ALPHABET, context, 1, RNG(0)) == ["abc"]
+    assert dream(model, ALPHABET, context, 1, RNG(0), longest=32) == ["abc"]
     expected = [[END] * context, *([([END] * context + [1, 2, 3])[i : i + context] for i in (1, 2, 3)])]
     np.testing.assert_array_equal(np.concatenate(seen), expected)
 
@@ -110,24 +130,25 @@ def test_a_model_of_whole_words_sees_the_letters_before(context):
             np.put_along_axis(logits, (words[:, :, None] + 1) % 4, 100, axis=2)
             return Node(logits.reshape(-1, 4))
 
-    assert dream(Follows(), ALPHABET, context, 3, RNG(0)) == ["abc"] * 3
+    assert dream(Follows(), ALPHABET, context, 3, RNG(0), longest=32) == ["abc"] * 3
     assert seen == [[END, 1, 2, 3][:length][-context:] for length in (1, 2, 3, 4)]
 
 
 def test_no_words():
-    assert dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 0, RNG(0)) == []
+    assert dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 0, RNG(0), longest=32) == []
 
 
 def test_very_many_words():
-    words = dream(always([0.0, 0, 0, 0]), ALPHABET, 2, AT_ONCE + 3, RNG(0), max_letters=4, prefix="c")
-    assert len(words) == AT_ONCE + 3
+    count = MOST_AT_ONCE + 3
+    words = dream(always([0.0, 0, 0, 0]), ALPHABET, 2, count, RNG(0), longest=2, prefix="c")
+    assert len(words) == count
     assert all(word.startswith("c") for word in words) and len(set(words)) > 20
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
 def test_a_temperature_that_is_none(temperature):
     with pytest.raises(InputError, match="temperature must be a finite number above 0"):
-        dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 1, RNG(0), temperature=temperature)
+        dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 1, RNG(0), longest=3, temperature=temperature)
 
 
 @pytest.mark.parametrize("score", [np.nan, np.inf])
@@ -135,7 +156,7 @@ def test_scores_that_are_no_numbers(score):
     """A letter chosen by them would be whatever the memory held."""
     scores = [0.0, 0.0, score, 0.0]
     with pytest.raises(InputError, match="scores are NaN or infinite"):
-        dream(always(scores), ALPHABET, 2, 1, RNG(0))
+        dream(always(scores), ALPHABET, 2, 1, RNG(0), longest=32)
     with pytest.raises(ValueError, match="no letter has a chance"), np.errstate(invalid="ignore"):
         choose(np.array([scores], np.float32), np.zeros(1), 1.0, np.empty(1, np.int32))
 

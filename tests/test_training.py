@@ -7,22 +7,25 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
 
 from autollm import Node, Param, dup, xent_from_logits
 from autollm.bricks.pointwise import add
 from autollm.errors import DivergedError
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.batches import batches
-from autollm.learning.examples import Examples, make_examples
-from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES, SGD, flatten
-from autollm.learning.training import Budget, mean_loss, train
+from autollm.learning.examples import Examples, make_windows
+from autollm.learning.optim import OPTIMISERS, SCHEDULES, SGD, flatten
+from autollm.learning.plan import Budget, make_plan
+from autollm.learning.training import mean_loss, train
 from autollm.learning.words import read_words
-from autollm.models import Bag, Config, ReorderedBag, build, parameters
+from autollm.models import build, configure, parameters
+from autollm.models.bag import Bag, ReorderedBag
+from autollm.models.model import Initial
+from benchmarks.reference import optimum
 
 WORDS = read_words("names").distinct
 ALPHABET = Alphabet.of(WORDS)
-EXAMPLES = make_examples(WORDS, ALPHABET, context=3)
+EXAMPLES = make_windows(WORDS, ALPHABET, context=3)
 
 # Made once by the kernels running as plain Python; compiled ones must learn the same.
 GOLDEN = [
@@ -31,9 +34,14 @@ GOLDEN = [
 ]  # fmt: skip
 
 
+def bag_plan(**settings):
+    """The bag's plan with some settings; those of its budget are `steps` and `seconds`."""
+    budget = Budget(**{name: settings.pop(name) for name in ("steps", "seconds") if name in settings})
+    return make_plan(configure("bag"), budget, **settings)
+
+
 def losses_of_fixed_steps(kind, steps=20):
-    rng = np.random.Generator(np.random.PCG64(0))
-    model = kind(ALPHABET.size, 32, rng)
+    model = kind(ALPHABET.size, Initial(seed=0), dim=32)
     optimiser = SGD(parameters(model).values())
     losses = []
     for contexts, targets in next(batches(EXAMPLES, 64, seed=0))[:steps]:
@@ -52,8 +60,9 @@ def test_the_losses_of_20_steps(kind):
 def test_both_orders_give_the_same_loss_and_gradients():
     results = []
     for kind in (Bag, ReorderedBag):
-        model = kind(ALPHABET.size, 32, np.random.default_rng(1))
-        loss = xent_from_logits(model(EXAMPLES.contexts), EXAMPLES.targets)
+        model = kind(ALPHABET.size, Initial(seed=1), dim=32)
+        contexts, targets = EXAMPLES.pairs()
+        loss = xent_from_logits(model(contexts), targets)
         loss.back(1.0)
         results.append((loss.v, model.E.grad, model.W.grad))
     (loss, dE, dW), (loss2, dE2, dW2) = results
@@ -63,31 +72,10 @@ def test_both_orders_give_the_same_loss_and_gradients():
     np.testing.assert_allclose(dW, dW2, atol=1e-6)
 
 
-def least_possible_loss(examples, vocabulary):
-    """The logits of a bag are linear in M = E @ W.T, so its loss is convex in M: find the minimum."""
-    counts = np.zeros((len(examples), vocabulary))
-    for column in examples.contexts.T:
-        np.add.at(counts, (np.arange(len(examples)), column), 1)
-    onehot = np.eye(vocabulary)[examples.targets]
-
-    def loss(flat):
-        logits = counts @ flat.reshape(vocabulary, vocabulary)
-        logits -= logits.max(axis=1, keepdims=True)
-        log_z = np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        surprise = np.exp(logits - log_z) - onehot
-        value = (log_z[:, 0] - logits[onehot > 0]).mean()
-        return value, (counts.T @ surprise / len(examples)).ravel()
-
-    found = minimize(
-        loss, np.zeros(vocabulary**2), jac=True, method="L-BFGS-B", options={"maxiter": 10_000, "ftol": 1e-14}
-    )
-    return found.fun
-
-
 def test_training_reaches_the_convex_minimum():
-    least = least_possible_loss(EXAMPLES, ALPHABET.size)
-    model = build(Config(), ALPHABET.size)
-    train(model, EXAMPLES, budget=Budget(steps=50_000))
+    least = optimum("64x3x32")  # of the same examples
+    model = build(configure("bag"), ALPHABET.size)
+    train(model, EXAMPLES, bag_plan(steps=50_000))
     assert least <= mean_loss(model, EXAMPLES) <= least + 0.01
 
 
@@ -95,25 +83,25 @@ def test_training_reaches_the_convex_minimum():
     ("context", "dim", "batch"), [(1, 32, 64), (8, 64, 256), (16, 128, 1024), (40, 8, 1), (3, 32, 1)]
 )
 def test_the_default_learning_rate_suits_other_sizes(context, dim, batch):
-    examples = make_examples(WORDS, ALPHABET, context)
-    model = build(Config(context, dim), ALPHABET.size)
+    config = configure("bag", context=context, dim=dim)
+    examples, model = make_windows(WORDS, ALPHABET, context), build(config, ALPHABET.size)
     before = mean_loss(model, examples)
-    train(model, examples, budget=Budget(steps=300), batch=batch)
+    train(model, examples, make_plan(config, Budget(steps=300), batch=batch))
     assert mean_loss(model, examples) < before - 0.1
 
 
 def test_a_time_budget_is_kept():
-    model = build(Config(), ALPHABET.size)
-    train(model, EXAMPLES, budget=Budget(steps=1))
-    run = train(model, EXAMPLES, budget=Budget(seconds=0.05))
+    model = build(configure("bag"), ALPHABET.size)
+    train(model, EXAMPLES, bag_plan(steps=1))
+    run = train(model, EXAMPLES, bag_plan(seconds=0.05))
     assert run.seconds >= 0.05  # and never less; how much more is for the benchmarks to say
     assert run.steps > 1
 
 
 def test_the_same_seed_and_steps_give_the_same_bits():
     def result(seed):
-        model = build(Config(), ALPHABET.size, seed)
-        train(model, EXAMPLES, budget=Budget(steps=500), seed=seed)
+        model = build(configure("bag"), ALPHABET.size, seed)
+        train(model, EXAMPLES, bag_plan(steps=500, seed=seed))
         return model.E.v.tobytes() + model.W.v.tobytes()
 
     assert result(7) == result(7)
@@ -122,16 +110,16 @@ def test_the_same_seed_and_steps_give_the_same_bits():
 
 def test_divergence_stops_training():
     with pytest.raises(DivergedError, match=r"after \d+ steps; try a --lr below 1000"):
-        train(build(Config(), ALPHABET.size), EXAMPLES, budget=Budget(steps=500), lr=1000.0)
+        train(build(configure("bag"), ALPHABET.size), EXAMPLES, bag_plan(steps=500, lr=1000.0))
 
 
 def test_mean_loss_does_not_depend_on_the_chunks():
-    model = build(Config(), ALPHABET.size)
-    assert mean_loss(model, EXAMPLES, chunk=7) == pytest.approx(mean_loss(model, EXAMPLES), rel=1e-6)
+    model = build(configure("bag"), ALPHABET.size)
+    assert mean_loss(model, EXAMPLES, size=7) == pytest.approx(mean_loss(model, EXAMPLES), rel=1e-6)
 
 
 def test_flatten_makes_one_vector_of_all_parameters():
-    model = build(Config(dim=5), 4)
+    model = build(configure("bag", dim=5), 4)
     before = np.concatenate([model.E.v.ravel(), model.W.v.ravel()])
     model.E.grad[...], model.W.grad[...] = 1, 2
     values, grads = flatten(parameters(model).values())
@@ -146,7 +134,7 @@ def test_flatten_makes_one_vector_of_all_parameters():
 
 
 def test_sgd_moves_against_the_gradient_and_empties_the_buckets():
-    model = build(Config(dim=5), 4)
+    model = build(configure("bag", dim=5), 4)
     before = model.E.v.copy()
     optimiser = SGD(parameters(model).values())
     model.E.grad[:] = 2
@@ -158,12 +146,12 @@ def test_sgd_moves_against_the_gradient_and_empties_the_buckets():
 def test_training_memory_does_not_grow_with_the_steps():
     import tracemalloc
 
-    model = build(Config(), ALPHABET.size)
-    train(model, EXAMPLES, budget=Budget(steps=200))
+    model = build(configure("bag"), ALPHABET.size)
+    train(model, EXAMPLES, bag_plan(steps=200))
     peaks = []
     for steps in (200, 4000):
         tracemalloc.start()
-        train(model, EXAMPLES, budget=Budget(steps=steps))
+        train(model, EXAMPLES, bag_plan(steps=steps))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0] + 10_000
@@ -184,28 +172,31 @@ class Recorder(SGD):
         super().step(rate)
 
 
-@pytest.mark.parametrize(("name", "expected"), [
-    ("constant", [1.0, 1.0, 1.0, 1.0]),
-    ("linear", [1.0, 0.75, 0.5, 0.25]),
-    ("cosine", [1.0, 0.5 + 0.125**0.5, 0.5, 0.5 - 0.125**0.5]),
-    ("warm-up", [0.02, 0.75, 0.5, 0.25]),
-])  # fmt: skip
-def test_the_rate_follows_the_schedule(name, expected):
+RATES_OF_4_STEPS = {
+    "constant": [1.0, 1.0, 1.0, 1.0],
+    "linear": [1.0, 0.75, 0.5, 0.25],
+    "cosine": [1.0, 0.5 + 0.125**0.5, 0.5, 0.5 - 0.125**0.5],
+    "warm-up": [0.02, 0.75, 0.5, 0.25],
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_rate_follows_the_schedule(name, monkeypatch):
     made = []
 
     def optimiser(params):
         made.append(Recorder(params))
         return made[0]
 
-    model = build(Config(), ALPHABET.size)
-    train(model, EXAMPLES, budget=Budget(steps=4), lr=0.5, optimiser=optimiser, schedule=SCHEDULES[name])
-    np.testing.assert_allclose(made[0].rates, 0.5 * np.array(expected), rtol=1e-6)
+    monkeypatch.setitem(OPTIMISERS, "sgd", optimiser)
+    train(build(configure("bag"), ALPHABET.size), EXAMPLES, bag_plan(steps=4, lr=0.5, schedule=name))
+    np.testing.assert_allclose(made[0].rates, 0.5 * np.array(RATES_OF_4_STEPS[name]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_every_optimiser_learns(name):
-    model = build(Config(), ALPHABET.size)
-    train(model, EXAMPLES, budget=Budget(steps=400), lr=RATES[name], optimiser=OPTIMISERS[name])
+    model = build(configure("bag"), ALPHABET.size)
+    train(model, EXAMPLES, bag_plan(steps=400, optimiser=name))
     assert mean_loss(model, EXAMPLES) < 2.6  # pure guessing costs 3.3
 
 
@@ -213,9 +204,9 @@ def test_a_gradient_is_cut_to_the_length_given():
     """Of one step of SGD at the rate 1, the length is that of the gradient."""
 
     def length(clip):
-        model = build(Config(), ALPHABET.size)
+        model = build(configure("bag"), ALPHABET.size)
         before = [param.v.copy() for param in parameters(model).values()]
-        train(model, EXAMPLES, budget=Budget(steps=1), lr=1.0, clip=clip)
+        train(model, EXAMPLES, bag_plan(steps=1, lr=1.0, clip=clip))
         moved = [param.v - old for param, old in zip(parameters(model).values(), before, strict=True)]
         return float(np.sqrt(sum(np.sum(change**2) for change in moved)))
 
@@ -226,8 +217,8 @@ def test_a_gradient_is_cut_to_the_length_given():
 
 def test_watching_takes_no_training_time_and_changes_nothing(monkeypatch):
     def result(watch):
-        model = build(Config(), ALPHABET.size)
-        train(model, EXAMPLES, budget=Budget(steps=300), watch=watch)
+        model = build(configure("bag"), ALPHABET.size)
+        train(model, EXAMPLES, bag_plan(steps=300), watch)
         return model.E.v.tobytes()
 
     assert result(None) == result(lambda *progress: None)
@@ -239,7 +230,7 @@ def test_watching_takes_no_training_time_and_changes_nothing(monkeypatch):
         now = itertools.count(next(now) + 1000)  # ... and a watcher that takes its time
 
     monkeypatch.setattr("time.perf_counter", lambda: float(next(now)))
-    run = train(build(Config(), ALPHABET.size), EXAMPLES, budget=Budget(seconds=200), watch=slow)
+    run = train(build(configure("bag"), ALPHABET.size), EXAMPLES, bag_plan(seconds=200), slow)
     assert run.steps > 180
     assert run.seconds < 220
 
@@ -250,9 +241,22 @@ def test_a_budget_of_nothing_is_refused(amount):
         Budget(**amount)
 
 
-def test_a_batch_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least 1 example, got 0"):
-        train(build(Config(), ALPHABET.size), make_examples(WORDS, ALPHABET, 3), batch=0)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch": 0}, "at least 1 example, got 0"),
+        ({"lr": np.nan}, "lr must be a finite number above 0, got nan"),
+        ({"lr": np.inf}, "lr must be a finite number above 0, got inf"),
+        ({"lr": -0.1}, "lr must be a finite number above 0, got -0.1"),
+        ({"clip": np.nan}, "clip must be a finite number above 0, got nan"),
+        ({"clip": 0.0}, "clip must be a finite number above 0, got 0.0"),
+        ({"optimiser": "lion"}, "there is no 'lion'; there are sgd"),
+        ({"schedule": "step"}, "there is no 'step'; there are constant"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        bag_plan(**settings)
 
 
 def test_an_interrupted_backward_pass_is_no_mistake(recwarn):
@@ -270,7 +274,7 @@ def test_an_interrupted_backward_pass_is_no_mistake(recwarn):
             first, second = dup(x)
             return add(first, Node(second.v, interrupt))
 
-    examples = Examples(np.zeros((1, 1), np.int32), np.zeros(1, np.int32))
-    assert train(Model(), examples, batch=1, lr=0.1).interrupted
+    examples = Examples(np.zeros((1, 2), np.int32), first=1)
+    assert train(Model(), examples, bag_plan(batch=1, lr=0.1)).interrupted
     gc.collect()
     assert not recwarn.list

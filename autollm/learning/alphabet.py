@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from unicodedata import category
 
 from autollm.errors import InputError
 
@@ -20,6 +21,8 @@ class Alphabet:
         characters = self.characters
         if not isinstance(characters, str) or not characters or list(characters) != sorted(set(characters)):
             raise InputError("an alphabet is a string of distinct characters in order, of one at least")
+        if any(category(character) in ("Cc", "Cs") for character in characters):
+            raise InputError("an alphabet has no control characters and no halves of characters")
 
     @classmethod
     def of(cls, words: list[str]) -> Alphabet:

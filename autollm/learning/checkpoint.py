@@ -1,4 +1,7 @@
-"""Saved models: safetensors files whose metadata hold the configuration and the alphabet."""
+"""Saved models: safetensors files whose metadata hold the configuration, the alphabet, the longest word.
+
+Whether a file is what it should be is decided from its header, before anything is read or built.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,18 @@ import contextlib
 import importlib.util
 import json
 import os
-from dataclasses import asdict
+import stat
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from autollm import files
 from autollm.errors import InputError
-from autollm.files import replace_file
 from autollm.learning.alphabet import Alphabet
-from autollm.models import Config, Model, build, parameters
+from autollm.models import Config, Model, build, parameters, shapes
 
-FORMAT = 1
+FORMAT = 2  # 1, which had no longest word and other names for parameters, is not read any more
 KEY = "autollm"  # one key with one JSON object: the order of several would differ from run to run
 
 
@@ -47,77 +50,92 @@ def needs_safetensors(what: str) -> None:
         raise InputError(f"{what} needs safetensors: pip install safetensors")
 
 
-def save(path: str, model: Model, config: Config, alphabet: Alphabet) -> None:
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model, and what is needed to dream with it."""
+
+    model: Model
+    config: Config
+    alphabet: Alphabet
+    longest: int  # letters in the longest word that it learned from
+
+
+def save(path: str, saved: Checkpoint) -> None:
     """Write a model to a temporary file and move it into place. Raises InputError if that fails."""
     from safetensors.numpy import save as serialise
 
-    about = {"format": FORMAT, "config": asdict(config), "alphabet": alphabet.characters}
-    tensors = {name: param.v for name, param in parameters(model).items()}
-    replace_file(path, serialise(tensors, {KEY: json.dumps(about, sort_keys=True)}))
+    about = {
+        "format": FORMAT,
+        "config": asdict(saved.config),
+        "alphabet": saved.alphabet.characters,
+        "longest": saved.longest,
+    }
+    tensors = {name: param.v for name, param in parameters(saved.model).items()}
+    files.replace_file(path, serialise(tensors, {KEY: json.dumps(about, sort_keys=True)}))
 
 
-def load(path: str) -> tuple[Model, Config, Alphabet]:
-    """Read a model. Raises InputError for a file that is missing, damaged, foreign or too new."""
+def load(path: str) -> Checkpoint:
+    """Read a model. Raises InputError for a file that is missing, damaged, foreign, or of another format."""
     from safetensors import SafetensorError, safe_open
 
-    if os.path.isdir(path):
-        raise InputError(f"cannot read the model {path}: it is a folder")
     try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise InputError(f"cannot read the model {path}: it is {what}")
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            config, alphabet, longest = _description(path, file.metadata() or {})
+            _check_arrays(path, file, shapes(config, alphabet.size))
+            model = build(config, alphabet.size)
+            for name, param in parameters(model).items():
+                param.v[...] = file.get_tensor(name)
+                if not np.isfinite(param.v).all():
+                    raise InputError(f"{path}: {name} holds NaN or infinity")
     except SafetensorError as error:
         raise InputError(f"{path}: damaged, or not a safetensors file ({error})") from None
-    except (OSError, ValueError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read the model {path}: {reason}") from None
+    return Checkpoint(model, config, alphabet, longest)
+
+
+def _description(path: str, metadata: dict[str, str]) -> tuple[Config, Alphabet, int]:
+    """What a saved model says of itself, if it says it in the format that is known here."""
     if KEY not in metadata:
         raise InputError(f"{path}: a safetensors file, but not a model saved by autollm")
-    about = _description(path, metadata[KEY])
     try:
+        about: dict[str, Any] = json.loads(metadata[KEY])
+        found = about["format"]
+        if type(found) is int and found != FORMAT:
+            age = "a newer" if found > FORMAT else "an older"
+            raise InputError(f"{path}: saved in format {found} by {age} autollm; this one reads {FORMAT}")
         config = Config(**about["config"])
-        alphabet = Alphabet(about["alphabet"])
-        _check_sizes(config, tensors)
-        model = build(config, alphabet.size)
-    except (KeyError, TypeError, ValueError, MemoryError) as error:
+        alphabet, longest = Alphabet(about["alphabet"]), about["longest"]
+        if type(found) is not int or type(longest) is not int or longest < 1:
+            raise ValueError(f"format {found!r:.40}, longest word {longest!r:.40}")
+    except InputError as error:
+        raise error if str(error).startswith(path) else InputError(f"{path}: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: its description is damaged ({error})") from None
-    _fill(path, model, tensors)
-    return model, config, alphabet
+    return config, alphabet, longest
 
 
-def _description(path: str, text: str) -> dict[str, Any]:
-    """What a saved model says of itself, if it says it in a format that is known here."""
-    try:
-        about: dict[str, Any] = json.loads(text)
-        newer = about["format"] > FORMAT
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: its description is damaged ({error})") from None
-    if newer:
-        raise InputError(
-            f"{path}: saved in format {about['format']} by a newer autollm; this one reads {FORMAT}"
-        )
-    return about
-
-
-def _check_sizes(config: Config, tensors: dict[str, np.ndarray]) -> None:
-    """Raise ValueError for a model that is larger than the file, before it is built and fills the memory."""
-    longest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
-    for size, most in ((config.dim, longest), (config.hidden, longest), (config.layers, len(tensors))):
-        if size and size > most:
-            raise ValueError(f"a size of {size}, with {len(tensors)} arrays of at most {longest} rows")
-
-
-def _fill(path: str, model: Model, tensors: dict[str, np.ndarray]) -> None:
-    """Put saved tensors into a model's parameters, checking that they are what it needs."""
-    params = parameters(model)
-    if params.keys() != tensors.keys():
-        raise InputError(f"{path}: has parameters {sorted(tensors)}, the model needs {sorted(params)}")
-    for name, param in params.items():
-        tensor = tensors[name]
-        if tensor.shape != param.v.shape or tensor.dtype != np.float32:
+def _check_arrays(path: str, file: Any, needed: dict[str, tuple[int, ...]]) -> None:
+    """Raise InputError unless a file's header announces the arrays that a model needs."""
+    names = sorted(file.keys())
+    if names != sorted(needed):
+        raise InputError(f"{path}: has parameters {_some(names)}, the model needs {_some(sorted(needed))}")
+    for name, shape in needed.items():
+        announced = file.get_slice(name)
+        found = tuple(announced.get_shape())
+        if found != shape or announced.get_dtype() != "F32":
             raise InputError(
-                f"{path}: {name} is {tensor.dtype} {tensor.shape}, the model needs float32 {param.v.shape}"
+                f"{path}: {name} is {announced.get_dtype()} {found}, the model needs F32 {shape}"
             )
-        if not np.isfinite(tensor).all():
-            raise InputError(f"{path}: {name} holds NaN or infinity")
-        param.v[...] = tensor
+
+
+def _some(names: list[str], most: int = 12) -> str:
+    """Names for a message, which may be foreign, and many."""
+    return f"{names[:most]}{' and more' if len(names) > most else ''}"

@@ -1,11 +1,9 @@
-"""From a list of words to an alphabet, to examples, to batches.
+"""From words to examples, which are rows of tokens.
 
-Every place in a word is an example: the K tokens before it (its context) and the token that stands
-there (its target). Token 0 is END: it fills the context before a word begins and is the target when
-it is over; the letters are 1, 2, ... So END can never be confused with a character of a word.
-
-For a model that reads whole words an example is a word: what it reads is END and the letters, what it
-is to predict is the letters and END.
+Token 0 is END, the letters are 1, 2, ... A word is written as END, its letters, END, and every token after
+the first is to be predicted from those before it. For a window model an example is a window of K + 1
+tokens, of which the last is to be predicted; before the beginning of a word there is END as often as
+needed. For a sequence model it is a whole word, of which every token after the first is to be predicted.
 """
 
 from __future__ import annotations
@@ -18,84 +16,102 @@ import numpy as np
 from autollm.buffers import Ids
 from autollm.errors import InputError
 from autollm.learning.alphabet import END, Alphabet
+from autollm.models import Model, reads_words
 
-LEFT_OUT = -1  # the target where a word is over and padding begins
+PADDING = -1  # what fills a row after the end of its word; as a target it is left out
 
 
 @dataclass(frozen=True)
 class Examples:
-    """contexts (N, K) and targets (N,), int32: every place of every word, in order.
+    """Rows of tokens (N, K + 1) int32; those from column `first` on are to be predicted from all before.
 
-    Or whole words: contexts and targets (N, T), padded with END and LEFT_OUT, the shortest word first.
+    In windows `first` is K, in whole words 1; these come in order of length, with PADDING after the end.
     """
 
-    contexts: Ids
-    targets: Ids
+    rows: Ids
+    first: int
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.rows)
+
+    def __getitem__(self, chosen: slice | Ids) -> Examples:
+        """Some of the examples."""
+        return Examples(self.rows[chosen], self.first)
 
     @property
-    def windows(self) -> Ids:
-        """contexts and, in the last column, targets: (N, K + 1), a copy. An example is in one place there."""
-        return np.column_stack([self.contexts, self.targets])
+    def targets(self) -> int:
+        """How many tokens are to be predicted."""
+        return int((self.rows[:, self.first :] != PADDING).sum())
 
-    def parts(self, size: int) -> Iterator[tuple[Ids, Ids, int]]:
-        """All examples, about `size` targets at a time: contexts, targets (flat), how many count."""
-        step = max(size // self.targets[0].size, 1)
-        for start in range(0, len(self), step):
-            contexts, targets = self.contexts[start : start + step], self.targets[start : start + step]
-            if targets.ndim == 2:  # cut to the longest word, which is the last
-                width = int((targets[-1] != LEFT_OUT).sum())
-                contexts = np.ascontiguousarray(contexts[:, :width])
-                targets = np.ascontiguousarray(targets[:, :width]).reshape(-1)
-            yield contexts, targets, int((targets != LEFT_OUT).sum())
+    def pairs(self) -> tuple[Ids, Ids]:
+        """What a model is given and what it is to say, cut to the longest row: letters (N, K), and targets
+        (N * (K + 1 - first),), one row's after the other's."""
+        width = self.first + int((self.rows[:, self.first :] != PADDING).any(axis=0).sum())
+        letters = np.ascontiguousarray(self.rows[:, : width - 1])
+        if self.first < width - 1:
+            letters = np.where(letters == PADDING, np.int32(END), letters)
+        return letters, np.ascontiguousarray(self.rows[:, self.first : width]).reshape(-1)
+
+    def parts(self, size: int) -> Iterator[Examples]:
+        """All examples, about `size` targets at a time."""
+        step = max(size // (self.rows.shape[1] - self.first), 1)
+        return (self[start : start + step] for start in range(0, len(self), step))
 
 
-def make_examples(words: list[str], alphabet: Alphabet, context: int) -> Examples:
-    """The examples of all words: for each word of L letters, L + 1 of them (the last says END).
+def examples_for(model: Model, words: list[str], alphabet: Alphabet, context: int) -> Examples:
+    """Examples of the kind that the model reads: windows, or whole words."""
+    make = make_sequences if reads_words(model) else make_windows
+    return make(words, alphabet, context)
 
-    With the words laid out in a row, K times END before each and after the last, every example is a
-    window of K + 1 tokens. Raises InputError for a character not in the alphabet, or for no words.
+
+def make_windows(words: list[str], alphabet: Alphabet, context: int) -> Examples:
+    """A window (K + 1,) for every letter of every word, and for its end, in order.
+
+    Raises InputError for a character not in the alphabet, or for no words.
     """
-    if not words:
-        raise InputError("no words to make examples of")
-    letters = np.array([len(word) for word in words])
-    starts = np.concatenate([[0], np.cumsum(letters + context)[:-1]])  # where a word's first window is
-    row = np.full(int(letters.sum()) + context * (len(words) + 1), END, np.int32)
-    text = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
-    characters = np.frombuffer(alphabet.characters.encode("utf-32-le"), np.uint32)
-    tokens = np.searchsorted(characters, text)
-    if (characters.take(tokens, mode="clip") != text).any():
-        for word in words:
-            alphabet.encode(word)  # says which character is not in the alphabet
-    row[_ramps(starts + context, letters)] = tokens + 1
-    windows = np.lib.stride_tricks.sliding_window_view(row, context + 1)
-    chosen = windows[_ramps(starts, letters + 1)]
-    return Examples(np.ascontiguousarray(chosen[:, :context]), np.ascontiguousarray(chosen[:, context]))
+    tokens, starts, lengths = _in_a_row(words, alphabet, context)
+    windows = np.lib.stride_tricks.sliding_window_view(tokens, context + 1)
+    return Examples(windows[_counting(starts, lengths + 1)], context)
 
 
 def make_sequences(words: list[str], alphabet: Alphabet, context: int) -> Examples:
-    """The words themselves, as examples (N, T) for a model that looks at most `context` letters back.
+    """The words themselves, the shortest first; those with more than `context` targets in pieces of so many,
+    each beginning with the last token of the piece before.
 
-    A word of L letters has L + 1 targets; more than `context` are cut into pieces of so many.
+    Raises InputError for a character not in the alphabet, or for no words.
     """
-    pieces: list[tuple[list[int], list[int]]] = []
-    for word in words:
-        tokens = alphabet.encode(word)
-        for start in range(0, len(tokens) + 1, context):
-            stop = start + context
-            pieces.append(([END, *tokens][start:stop], [*tokens, END][start:stop]))
-    pieces.sort(key=lambda piece: len(piece[1]))
-    shape = len(pieces), len(pieces[-1][1])
-    examples = Examples(np.full(shape, END, np.int32), np.full(shape, LEFT_OUT, np.int32))
-    for i, (letters, nexts) in enumerate(pieces):
-        examples.contexts[i, : len(letters)] = letters
-        examples.targets[i, : len(nexts)] = nexts
-    return examples
+    tokens, starts, lengths = _in_a_row(words, alphabet, 1)
+    pieces = lengths // context + 1  # of L + 1 targets, at most `context` each
+    offsets = context * _counting(np.zeros_like(pieces), pieces)
+    targets = np.minimum(np.repeat(lengths + 1, pieces) - offsets, context)
+    order = np.argsort(targets, kind="stable")
+    width = int(targets[order[-1]]) + 1
+    padded = np.concatenate([tokens, np.full(width, PADDING, np.int32)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width)
+    rows = windows[(np.repeat(starts, pieces) + offsets)[order]]
+    rows[np.arange(width) > targets[order, None]] = PADDING
+    return Examples(rows, 1)
 
 
-def _ramps(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def _in_a_row(words: list[str], alphabet: Alphabet, gap: int) -> tuple[Ids, np.ndarray, np.ndarray]:
+    """The tokens of all words, with `gap` times END before each and after the last; for each word where the
+    END before it begin, and how many letters it has."""
+    if not words:
+        raise InputError("no words to make examples of")
+    lengths = np.array([len(word) for word in words])
+    starts = np.cumsum(lengths + gap) - (lengths + gap)
+    text = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
+    characters = np.frombuffer(alphabet.characters.encode("utf-32-le"), np.uint32)
+    numbers = np.searchsorted(characters, text)
+    if (characters.take(numbers, mode="clip") != text).any():
+        for word in words:
+            alphabet.encode(word)  # says which character is not in the alphabet
+    tokens = np.full(int(lengths.sum()) + gap * (len(words) + 1), END, np.int32)
+    tokens[_counting(starts + gap, lengths)] = numbers + 1
+    return tokens, starts, lengths
+
+
+def _counting(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """start, start + 1, ... for each start, as many as its length says, one after the other."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))

@@ -1,4 +1,7 @@
-"""From words and a plan to a trained, judged model: what the commands share."""
+"""From words and a plan to a trained, judged model: what the commands share.
+
+The order is: `learn`, after which the model can be saved, then `judge` and `dream_words`.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autollm.errors import InputError
+from autollm.errors import DivergedError, InputError
 from autollm.learning.alphabet import Alphabet
-from autollm.learning.examples import Examples
-from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES
+from autollm.learning.checkpoint import Checkpoint
+from autollm.learning.examples import Examples, examples_for
+from autollm.learning.plan import Budget, Plan
 from autollm.learning.sampling import dream
-from autollm.learning.training import (
-    Budget,
-    Run,
-    Watch,
-    check_loss,
-    default_lr,
-    examples_for,
-    loss_function,
-    mean_loss,
-    train,
-)
+from autollm.learning.training import Run, Watch, check_loss, mean_loss, train
 from autollm.learning.words import Words, split
-from autollm.models import MODELS, Config, Model, build, parameters
+from autollm.models import Model, build, parameters
 
 FEW_WORDS = 1000  # fewer than so many are all learned from
+MOST_JUDGED = 2**18  # targets that a loss is estimated on
+MOST_SCORES = 2**27  # as many letters' scores, for all these targets together
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Distinct words, some of them kept back to judge a model by."""
+    """Distinct words, some of them held out to judge a model by."""
 
     alphabet: Alphabet
     training: list[str]
@@ -39,73 +35,52 @@ class Corpus:
 
     @classmethod
     def of(cls, words: Words, held_out: int | None, seed: int) -> Corpus:
-        """Keep back `held_out` words, chosen by the seed; None: 1 in 10, but 1000 at most, and none of
+        """Hold out `held_out` words, chosen by the seed; None: 1 in 10, but 1000 at most, and none of
         fewer than FEW_WORDS. Raises InputError if fewer than 2 would be left."""
         count = len(words.distinct)
         if held_out is None:
             held_out = min(count // 10, 1000) if count >= FEW_WORDS else 0
         if held_out > count - 2:
             raise InputError(f"--held-out {held_out} leaves fewer than 2 of {count} words to learn from")
-        kept, others = split(words.distinct, held_out, seed)
-        return cls(Alphabet.of(words.distinct), kept, others, max(map(len, words.distinct)))
+        training, others = split(words.distinct, held_out, seed)
+        return cls(Alphabet.of(words.distinct), training, others, max(map(len, words.distinct)))
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A model and how to train it."""
+class Learned:
+    """A trained model, and what it was trained on."""
 
-    config: Config
-    batch: int
-    optimiser: str  # of optim.OPTIMISERS
-    lr: float
-    schedule: str  # of optim.SCHEDULES
-    clip: float | None  # the longest that a gradient may be
-    budget: Budget
-    seed: int
+    plan: Plan
+    corpus: Corpus
+    model: Model
+    run: Run
+    examples: Examples
+    held_out: Examples | None  # None: no words were held out
+    curve: list[tuple[float, float]]  # the held-out loss after so many seconds of training
 
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What is to be saved."""
+        return Checkpoint(self.model, self.plan.config, self.corpus.alphabet, self.corpus.longest)
 
-def make_plan(
-    config: Config,
-    budget: Budget,
-    seed: int,
-    *,
-    batch: int | None = None,
-    optimiser: str | None = None,
-    lr: float | None = None,
-    schedule: str | None = None,
-    clip: float | None = None,
-) -> Plan:
-    """A plan with what suits the model wherever None is given."""
-    kind = MODELS[config.model]
-    batch, optimiser = batch or kind.batch, optimiser or kind.optimiser
-    if lr is None and optimiser == kind.optimiser:
-        lr = kind.lr or default_lr(config.context, batch)
-    return Plan(
-        config,
-        batch,
-        optimiser,
-        lr or RATES[optimiser],
-        schedule or kind.schedule,
-        clip or kind.clip,
-        budget,
-        seed,
-    )
+    @property
+    def parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(param.v.size for param in parameters(self.model).values())
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Targets learned from, the end of a word included."""
+        return tokens_per_second(self.run, self.plan.batch, self.examples.targets / len(self.examples))
 
 
-def train_by(plan: Plan, model: Model, examples: Examples, watch: Watch | None = None) -> Run:
-    """Train a model as planned."""
-    return train(
-        model,
-        examples,
-        budget=plan.budget,
-        batch=plan.batch,
-        lr=plan.lr,
-        seed=plan.seed,
-        optimiser=OPTIMISERS[plan.optimiser],
-        schedule=SCHEDULES[plan.schedule],
-        clip=plan.clip,
-        watch=watch,
-    )
+@dataclass(frozen=True)
+class Judgement:
+    """Losses in nats per letter."""
+
+    final_loss: float  # mean over the training examples
+    held_out_loss: float | None  # None: no words were held out
+    judged: int  # of the training examples: so many, evenly spread, where all would take too long
 
 
 @dataclass(frozen=True)
@@ -129,84 +104,74 @@ class Samples:
         )
 
 
-@dataclass(frozen=True)
-class Learned:
-    """A trained model, and how well it does; losses in nats per letter."""
-
-    model: Model
-    run: Run
-    examples: int
-    tokens_per_second: float  # targets learned from, the end of a word included
-    final_loss: float  # mean over all training examples
-    held_out_loss: float | None  # None: nothing was held out
-    curve: list[tuple[float, float]]  # held-out loss after so many seconds of training
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers were trained."""
-        return sum(param.v.size for param in parameters(self.model).values())
-
-
 def warm_up(plan: Plan) -> None:
     """Compile or load every kernel that the plan needs, by a run in small."""
     alphabet = Alphabet("a")
     model = build(plan.config, alphabet.size)
     examples = examples_for(model, ["a", "aa"], alphabet, plan.config.context)
-    train_by(replace(plan, budget=Budget(steps=1), batch=1), model, examples)
+    train(model, examples, replace(plan, budget=Budget(steps=1), batch=1))
     mean_loss(model, examples)
-    dream(model, alphabet, plan.config.context, 1, np.random.default_rng(0), max_letters=2)
+    dream(model, alphabet, plan.config.context, 1, np.random.default_rng(0), longest=1)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A model as its training has left it."""
-
-    model: Model
-    run: Run
-    examples: Examples
-    held_out: Examples | None
-    curve: list[tuple[float, float]]  # held-out loss after so many seconds of training
-
-
-def learn(plan: Plan, corpus: Corpus, watch: Watch | None = None, moments: int = 0) -> Trained:
-    """Build the plan's model and train it. The held-out loss is measured at about so many moments of the
-    training, which takes nothing from its budget. Raises DivergedError."""
+def learn(plan: Plan, corpus: Corpus, watch: Watch | None = None, moments: int = 0) -> Learned:
+    """Build the plan's model and train it. At about so many moments of the training, which take nothing from
+    its budget, the held-out loss is measured. Raises DivergedError if what came of it is not to be used."""
     config, alphabet = plan.config, corpus.alphabet
     model = build(config, alphabet.size, plan.seed)
     examples = examples_for(model, corpus.training, alphabet, config.context)
     unseen = examples_for(model, corpus.held_out, alphabet, config.context) if corpus.held_out else None
-    curve = [(0.0, mean_loss(model, unseen))] if unseen and moments else []
+    curve = [(0.0, estimated_loss(model, unseen, alphabet.size))] if unseen and moments else []
 
     def look(step: int, seconds: float, loss: float, used: float) -> None:
         if watch:
             watch(step, seconds, loss, used)
         if unseen and curve and len(curve) / moments <= used < 1.0:
-            curve.append((seconds, mean_loss(model, unseen)))
+            curve.append((seconds, estimated_loss(model, unseen, alphabet.size)))
 
-    run = train_by(plan, model, examples, look)
-    letters, targets, _ = next(examples.parts(4096))
-    check_loss(loss_function(model)(model(letters), targets).v, run.steps, plan.lr)
-    return Trained(model, run, examples, unseen, curve)
-
-
-def judge(trained: Trained, plan: Plan, corpus: Corpus) -> Learned:
-    """Measure a trained model's losses. Raises DivergedError."""
-    model, run, examples, unseen = trained.model, trained.run, trained.examples, trained.held_out
-    final_loss = mean_loss(model, examples)
-    check_loss(final_loss, run.steps, plan.lr)
-    held_out_loss = mean_loss(model, unseen) if unseen else None
-    curve = trained.curve
-    if curve and held_out_loss is not None:
-        curve = [*curve, (run.seconds, held_out_loss)]
-    letters = sum(map(len, corpus.training)) + len(corpus.training)
-    rate = run.steps * plan.batch * letters / len(examples) / run.seconds
-    return Learned(model, run, len(examples), rate, final_loss, held_out_loss, curve)
+    run = train(model, examples, plan, look)
+    check_loss(mean_loss(model, examples[: judged_at_once(alphabet.size)]), run.steps, plan.lr)
+    if not all(np.isfinite(param.v).all() for param in parameters(model).values()):
+        raise DivergedError(f"there are NaN or infinite parameters; try a --lr below {plan.lr:g}")
+    return Learned(plan, corpus, model, run, examples, unseen, curve)
 
 
-def dream_words(
-    learned: Learned, plan: Plan, corpus: Corpus, count: int, *, temperature: float = 1.0, prefix: str = ""
-) -> Samples:
+def judge(learned: Learned) -> Judgement:
+    """Measure the losses of a trained model. Raises DivergedError for one that is no reasonable number."""
+    V, unseen = learned.corpus.alphabet.size, learned.held_out
+    final_loss = estimated_loss(learned.model, learned.examples, V)
+    check_loss(final_loss, learned.run.steps, learned.plan.lr)
+    held_out_loss = estimated_loss(learned.model, unseen, V) if unseen else None
+    return Judgement(final_loss, held_out_loss, len(some_of(learned.examples, V)))
+
+
+def estimated_loss(model: Model, examples: Examples, vocabulary: int) -> float:
+    """The mean loss over all examples, or over some where all would take too long."""
+    return mean_loss(model, some_of(examples, vocabulary), judged_at_once(vocabulary))
+
+
+def judged_at_once(vocabulary: int) -> int:
+    """How many targets are judged together: their scores take 128 MB at most."""
+    return max(min(4096, 2**25 // vocabulary), 1)
+
+
+def some_of(examples: Examples, vocabulary: int) -> Examples:
+    """Examples, evenly spread, that are judged in less than a second: all, if they are not too many.
+
+    Judging must not take longer than learning, however long the list and however large its alphabet.
+    """
+    most = max(min(MOST_JUDGED, MOST_SCORES // vocabulary), 1)
+    return examples[:: -(-examples.targets // most)]
+
+
+def tokens_per_second(run: Run, batch: int, tokens: float) -> float:
+    """Of training on batches of so many examples with so many tokens each, on average."""
+    return run.steps * batch * tokens / run.seconds
+
+
+def dream_words(learned: Learned, count: int, *, temperature: float = 1.0, prefix: str = "") -> Samples:
     """Let a trained model invent words, and look for them in the corpus."""
+    plan, corpus = learned.plan, learned.corpus
     words = dream(
         learned.model,
         corpus.alphabet,
@@ -215,6 +180,6 @@ def dream_words(
         np.random.Generator(np.random.PCG64([plan.seed, 1])),
         temperature=temperature,
         prefix=prefix,
-        max_letters=2 * corpus.longest + len(prefix),
+        longest=corpus.longest,
     )
     return Samples.sort(words, corpus)

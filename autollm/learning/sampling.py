@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
@@ -11,9 +10,11 @@ from autollm.buffers import Array, Ids
 from autollm.errors import InputError
 from autollm.kernels.sampling import choose
 from autollm.learning.alphabet import END, Alphabet
-from autollm.models import Model, reads_words
+from autollm.models import MAX_SIZE, Model, reads_words
 
-AT_ONCE = 4096  # words dreamed together: more would need memory, and gain no speed
+MOST_AT_ONCE = 4096  # words dreamed together: more would gain no speed
+MOST_TOKENS = 2**22  # of all words that are dreamed together
+MOST_SCORES = 2**25  # that a model works out at once
 
 
 def dream(
@@ -23,34 +24,58 @@ def dream(
     count: int,
     rng: np.random.Generator,
     *,
+    longest: int,
     temperature: float = 1.0,
     prefix: str = "",
     top_k: int = 0,
-    max_letters: int = 64,
 ) -> list[str]:
     """Invent `count` words, many at once, one letter at a time.
 
-    `temperature` > 0 divides the logits (small: the likeliest letters only; large: anything goes).
-    `top_k` > 0 allows only the k likeliest letters. Words begin with `prefix`, have at least one
-    letter, and are cut off at `max_letters`. Raises InputError for a letter not in the alphabet, a
-    temperature that is none, or a model whose scores are no numbers.
+    Words begin with `prefix`, have at least one letter, and are cut off 2 * `longest` letters after the
+    prefix, the longest word learned from having `longest` letters. `temperature` > 0 divides the logits
+    (small: the likeliest letters only; large: anything goes). `top_k` > 0 allows only the k likeliest
+    letters. Raises InputError for a letter not in the alphabet, a temperature that is none, or a model whose
+    scores are no numbers.
     """
     if not 0 < temperature < math.inf:
         raise InputError(f"the temperature must be a finite number above 0, not {temperature}")
-    if count > AT_ONCE:
-        more = functools.partial(
-            dream, temperature=temperature, prefix=prefix, top_k=top_k, max_letters=max_letters
+    temperature = max(temperature, 1e-300)  # whose inverse is still a number; the likeliest letter is certain
+    start, size = alphabet.encode(prefix), len(prefix) + min(2 * longest, MAX_SIZE)
+    at_once = words_at_once(model, alphabet.size, context, size)
+    words: list[str] = []
+    while len(words) < count:
+        tokens = _dream_at_once(
+            model, context, min(at_once, count - len(words)), rng, start, size, temperature, top_k
         )
-        parts = (min(AT_ONCE, count - done) for done in range(0, count, AT_ONCE))
-        return [word for n in parts for word in more(model, alphabet, context, n, rng)]
-    start = alphabet.encode(prefix)[:max_letters]
+        lengths = (tokens == END).argmax(axis=1)
+        words += [alphabet.decode(row[:n]) for row, n in zip(tokens.tolist(), lengths, strict=True)]
+    return words
+
+
+def words_at_once(model: Model, vocabulary: int, context: int, size: int) -> int:
+    """How many words of `size` letters at most are dreamed together, so that they fit into some 200 MB."""
+    scores = vocabulary * (min(context, size) if reads_words(model) else 1)
+    return max(min(MOST_AT_ONCE, MOST_TOKENS // (context + size + 1), MOST_SCORES // scores), 1)
+
+
+def _dream_at_once(
+    model: Model,
+    context: int,
+    count: int,
+    rng: np.random.Generator,
+    start: list[int],
+    size: int,
+    temperature: float,
+    top_k: int,
+) -> Ids:
+    """Tokens (count, size + 1) of words that begin with `start`, each ended by one END at least."""
     # `context` columns of END come before a word, and one closes it.
-    tokens = np.full((count, context + max_letters + 1), END, np.int32)
+    tokens = np.full((count, context + size + 1), END, np.int32)
     words = tokens[:, context:]
     words[:, : len(start)] = start
     chosen = np.empty(count, np.int32)
     alive = np.ones(count, bool)
-    for place in range(len(start), max_letters):
+    for place in range(len(start), size):
         logits = _scores(model, tokens[:, : context + place], context)
         if place == 0:
             logits[:, END] = -np.inf
@@ -62,8 +87,7 @@ def dream(
         if not alive.any():
             break
         words[alive, place] = chosen[alive]
-    lengths = (words == END).argmax(axis=1)
-    return [alphabet.decode(word[:length]) for word, length in zip(words.tolist(), lengths, strict=True)]
+    return words
 
 
 def keep_likeliest(logits: Array, top_k: int) -> None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from autollm.bricks.embedding import gather_rows, sum_over_k
 from autollm.bricks.matmul import matmul_wh
 from autollm.buffers import Ids
-from autollm.node import Node, Param
+from autollm.models.model import Initial, Model, Recipe
+from autollm.node import Node
 
 
-class Bag:
+def rate(context: int, batch: int) -> float:
+    """The bag adds up K codes, so a step moves its logits K times as far; and a small batch's gradient is
+    mostly noise."""
+    return 1.5 / context * min(batch / 16, 1.0)
+
+
+class Bag(Model):
     """logits = W @ (E[c1] + ... + E[cK])
 
     The logits are linear in E @ W.T, and the loss is convex in them: with D >= V, it has one minimum.
     """
 
-    def __init__(self, vocabulary: int, dim: int, rng: np.random.Generator) -> None:
-        self.E = Param(0.1 * rng.standard_normal((vocabulary, dim)))  # the letters' secret codes
-        self.W = Param(0.1 * rng.standard_normal((vocabulary, dim)))  # what each next letter looks for
+    recipe = Recipe(optimiser="sgd", lr=rate, batch=64)
+
+    def __init__(self, vocabulary: int, new: Initial, *, context: int = 3, dim: int = 32) -> None:
+        self.E = new.normal(vocabulary, dim, scale=0.1)  # the letters' secret codes
+        self.W = new.normal(vocabulary, dim, scale=0.1)  # what each next letter looks for
 
     def __call__(self, contexts: Ids) -> Node:
         emb = gather_rows(self.E, contexts)  # (B, K, D)

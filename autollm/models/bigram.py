@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from autollm.bricks.embedding import gather_rows, sum_over_k
 from autollm.buffers import Ids
-from autollm.node import Node, Param
+from autollm.models.model import Initial, Model, Recipe
+from autollm.node import Node
 
 
-class Bigram:
+class Bigram(Model):
     """logits = W[c], c being the last letter: a row of the table, and nothing else."""
 
-    def __init__(self, vocabulary: int) -> None:
-        self.W = Param([[0.0] * vocabulary] * vocabulary)
+    recipe = Recipe(optimiser="adam", lr=0.1, batch=256)
+    at_most: ClassVar = {"context": 1}
+
+    def __init__(self, vocabulary: int, new: Initial, *, context: int = 1) -> None:
+        self.W = new.constant(0.0, vocabulary, vocabulary)
 
     def __call__(self, contexts: Ids) -> Node:
         return sum_over_k(gather_rows(self.W, contexts))  # contexts (B, 1) -> (B, V)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import ClassVar
 
 from autollm.bricks.attention import causal_attention
 from autollm.bricks.embedding import gather_rows
@@ -11,40 +11,61 @@ from autollm.bricks.matmul import matmul_wh
 from autollm.bricks.norm import rms_norm
 from autollm.bricks.pointwise import add, relu
 from autollm.buffers import Ids
-from autollm.node import Node, Param, dup
+from autollm.models.model import Initial, Model, Recipe
+from autollm.node import Node, dup
+
+SCALE = 0.08  # of all initial values
 
 
-class GPT:
+class Block:
+    """x = x + out @ attention(qkv @ norm(x));  x = x + down @ relu(up @ norm(x))"""
+
+    def __init__(self, dim: int, heads: int, new: Initial) -> None:
+        self.heads = heads
+        self.qkv = new.normal(3 * dim, dim, scale=SCALE)
+        self.out = new.normal(dim, dim, scale=SCALE)
+        self.up = new.normal(4 * dim, dim, scale=SCALE)
+        self.down = new.normal(dim, 4 * dim, scale=SCALE)
+
+    def __call__(self, x: Node, B: int, T: int) -> Node:
+        """x (B * T, D) -> (B * T, D)"""
+        D = x.v.shape[1]
+        x, h = dup(x)
+        h = reshape(matmul_wh(self.qkv, rms_norm(h)), B, T, 3, self.heads, D // self.heads)
+        h = reshape(causal_attention(h), B * T, D)
+        x, h = dup(add(x, matmul_wh(self.out, h)))
+        return add(x, matmul_wh(self.down, relu(matmul_wh(self.up, rms_norm(h)))))
+
+
+class GPT(Model):
     """microgpt: token and position embeddings, RMSNorm, attention, a ReLU MLP, no biases.
 
-    x = norm(wte[c] + wpe);  in every layer  x = x + O @ attention(QKV @ norm(x));
-    x = x + down @ relu(up @ norm(x));  logits = head @ x
+    x = norm(wte[c] + wpe), then the blocks one after the other, then logits = head @ x
     """
 
     sequence = True
+    recipe = Recipe(optimiser="adam", lr=0.006, batch=16)
+    at_most: ClassVar = {"layers": 1000}  # far more than Python's nested calls allow by default
 
     def __init__(
-        self, vocabulary: int, context: int, dim: int, heads: int, layers: int, rng: np.random.Generator
+        self,
+        vocabulary: int,
+        new: Initial,
+        *,
+        context: int = 16,
+        dim: int = 32,
+        heads: int = 4,
+        layers: int = 1,
     ) -> None:
-        def matrix(rows: int, columns: int) -> Param:
-            return Param(0.08 * rng.standard_normal((rows, columns)))
-
-        self.heads = heads
-        self.wte, self.wpe = matrix(vocabulary, dim), matrix(context, dim)
-        self.qkv = [matrix(3 * dim, dim) for _ in range(layers)]
-        self.out = [matrix(dim, dim) for _ in range(layers)]
-        self.up = [matrix(4 * dim, dim) for _ in range(layers)]
-        self.down = [matrix(dim, 4 * dim) for _ in range(layers)]
-        self.head = matrix(vocabulary, dim)
+        self.wte = new.normal(vocabulary, dim, scale=SCALE)
+        self.wpe = new.normal(context, dim, scale=SCALE)
+        self.blocks = [Block(dim, heads, new) for _ in range(layers)]
+        self.head = new.normal(vocabulary, dim, scale=SCALE)
 
     def __call__(self, words: Ids) -> Node:
         (B, T), D = words.shape, self.wte.v.shape[1]
         emb = add_positions(gather_rows(self.wte, words), self.wpe)  # (B, T, D)
         x = rms_norm(reshape(emb, B * T, D))
-        for qkv, out, up, down in zip(self.qkv, self.out, self.up, self.down, strict=True):
-            x, h = dup(x)
-            h = reshape(matmul_wh(qkv, rms_norm(h)), B, T, 3, self.heads, D // self.heads)
-            h = reshape(causal_attention(h), B * T, D)
-            x, h = dup(add(x, matmul_wh(out, h)))
-            x = add(x, matmul_wh(down, relu(matmul_wh(up, rms_norm(h)))))
+        for block in self.blocks:
+            x = block(x, B, T)
         return matmul_wh(self.head, x)  # (B * T, V)

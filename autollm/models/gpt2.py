@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from autollm.bricks.attention import causal_attention
@@ -11,51 +13,80 @@ from autollm.bricks.matmul import linear, matmul_wh
 from autollm.bricks.norm import layer_norm
 from autollm.bricks.pointwise import add, gelu
 from autollm.buffers import Ids
-from autollm.node import Node, Param, dup
+from autollm.models.model import Initial, Model, Recipe
+from autollm.node import Node, dup
 
 
-class GPT2:
+class Linear:
+    """w @ x + b"""
+
+    def __init__(self, rows: int, columns: int, new: Initial, scale: float = 1.0) -> None:
+        self.w = new.normal(rows, columns, scale=scale / np.sqrt(columns))
+        self.b = new.constant(0.0, rows)
+
+    def __call__(self, x: Node) -> Node:
+        return linear(self.w, self.b, x)
+
+
+class Norm:
+    """LayerNorm with a gain and a bias."""
+
+    def __init__(self, dim: int, new: Initial) -> None:
+        self.gain, self.bias = new.constant(1.0, dim), new.constant(0.0, dim)
+
+    def __call__(self, x: Node) -> Node:
+        return layer_norm(self.gain, self.bias, x)
+
+
+class Block:
+    """x = x + out(attention(qkv(norm1(x))));  x = x + down(gelu(up(norm2(x))))"""
+
+    def __init__(self, dim: int, heads: int, layers: int, new: Initial) -> None:
+        self.heads = heads
+        residual = 1 / np.sqrt(2 * layers)  # two additions to x in every block (GPT-2, section 2.3)
+        self.norm1, self.qkv = Norm(dim, new), Linear(3 * dim, dim, new)
+        self.out = Linear(dim, dim, new, residual)
+        self.norm2, self.up = Norm(dim, new), Linear(4 * dim, dim, new)
+        self.down = Linear(dim, 4 * dim, new, residual)
+
+    def __call__(self, x: Node, B: int, T: int) -> Node:
+        """x (B * T, D) -> (B * T, D)"""
+        D = x.v.shape[1]
+        x, h = dup(x)
+        h = causal_attention(reshape(self.qkv(self.norm1(h)), B, T, 3, self.heads, D // self.heads))
+        x, h = dup(add(x, self.out(reshape(h, B * T, D))))
+        return add(x, self.down(gelu(self.up(self.norm2(h)))))
+
+
+class GPT2(Model):
     """The plan of `GPT` with LayerNorm (and one more before the head), GELU and biases:
 
-    x = wte[c] + wpe;  in every layer  x = x + out(attention(qkv(norm(x))));
-    x = x + down(gelu(up(norm(x))));  logits = head @ norm(x)
+    x = wte[c] + wpe, then the blocks one after the other, then logits = head @ norm(x)
     """
 
     sequence = True
+    recipe = Recipe(optimiser="adam", lr=0.007, batch=32)
+    at_most: ClassVar = {"layers": 1000}  # far more than Python's nested calls allow by default
 
     def __init__(
-        self, vocabulary: int, context: int, dim: int, heads: int, layers: int, rng: np.random.Generator
+        self,
+        vocabulary: int,
+        new: Initial,
+        *,
+        context: int = 16,
+        dim: int = 32,
+        heads: int = 4,
+        layers: int = 1,
     ) -> None:
-        def matrix(rows: int, columns: int, scale: float = 1.0) -> Param:
-            return Param(scale * rng.standard_normal((rows, columns)) / np.sqrt(columns))
-
-        def vectors(value: float, size: int) -> list[Param]:
-            return [Param(np.full(size, value)) for _ in range(layers)]
-
-        self.heads = heads
-        self.wte = Param(0.1 * rng.standard_normal((vocabulary, dim)))
-        self.wpe = Param(0.1 * rng.standard_normal((context, dim)))
-        residual = 1 / np.sqrt(2 * layers)  # two additions to x in every layer (GPT-2, section 2.3)
-        self.norm1_gain, self.norm1_bias = vectors(1, dim), vectors(0, dim)
-        self.qkv, self.qkv_bias = [matrix(3 * dim, dim) for _ in range(layers)], vectors(0, 3 * dim)
-        self.out, self.out_bias = [matrix(dim, dim, residual) for _ in range(layers)], vectors(0, dim)
-        self.norm2_gain, self.norm2_bias = vectors(1, dim), vectors(0, dim)
-        self.up, self.up_bias = [matrix(4 * dim, dim) for _ in range(layers)], vectors(0, 4 * dim)
-        self.down, self.down_bias = [matrix(dim, 4 * dim, residual) for _ in range(layers)], vectors(0, dim)
-        self.norm_gain, self.norm_bias = Param(np.ones(dim)), Param(np.zeros(dim))
-        self.head = matrix(vocabulary, dim)
+        self.wte = new.normal(vocabulary, dim, scale=0.1)
+        self.wpe = new.normal(context, dim, scale=0.1)
+        self.blocks = [Block(dim, heads, layers, new) for _ in range(layers)]
+        self.norm = Norm(dim, new)
+        self.head = new.normal(vocabulary, dim, scale=1 / np.sqrt(dim))
 
     def __call__(self, words: Ids) -> Node:
         (B, T), D = words.shape, self.wte.v.shape[1]
         x: Node = reshape(add_positions(gather_rows(self.wte, words), self.wpe), B * T, D)
-        for layer in range(len(self.qkv)):
-            x, h = dup(x)
-            h = layer_norm(self.norm1_gain[layer], self.norm1_bias[layer], h)
-            h = linear(self.qkv[layer], self.qkv_bias[layer], h)
-            h = causal_attention(reshape(h, B, T, 3, self.heads, D // self.heads))
-            h = linear(self.out[layer], self.out_bias[layer], reshape(h, B * T, D))
-            x, h = dup(add(x, h))
-            h = layer_norm(self.norm2_gain[layer], self.norm2_bias[layer], h)
-            h = gelu(linear(self.up[layer], self.up_bias[layer], h))
-            x = add(x, linear(self.down[layer], self.down_bias[layer], h))
-        return matmul_wh(self.head, layer_norm(self.norm_gain, self.norm_bias, x))  # (B * T, V)
+        for block in self.blocks:
+            x = block(x, B, T)
+        return matmul_wh(self.head, self.norm(x))  # (B * T, V)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from autollm.bricks.matmul import linear, matmul_wh
 from autollm.bricks.pointwise import add, blend, mul, sigmoid, tanh
+from autollm.models.model import Initial, Recipe
 from autollm.models.rnn import RNN
-from autollm.node import Node, dup
+from autollm.node import Input, Node, dup
 
 
 class GRU(RNN):
@@ -17,24 +16,25 @@ class GRU(RNN):
     h[t] = (1 - z) * h + z * tanh(W @ x + b + R @ (r * h));  logits[t] = U @ h[t] + u
     """
 
-    def __init__(self, vocabulary: int, dim: int, hidden: int, rng: np.random.Generator) -> None:
-        super().__init__(vocabulary, dim, hidden, rng)
-        self.Wr, self.Rr, self.br = self.gate(dim, hidden, rng)
-        self.Wz, self.Rz, self.bz = self.gate(dim, hidden, rng)
+    recipe = Recipe(optimiser="adam", lr=0.025, batch=64)
 
-    def tables(self) -> list[Node]:
-        """What every letter has to say to r, to z, and for the new memory: (V, hidden) each."""
-        return [
-            linear(self.Wr, self.br, self.E),
-            linear(self.Wz, self.bz, self.E),
-            linear(self.W, self.b, self.E),
-        ]
+    def __init__(
+        self, vocabulary: int, new: Initial, *, context: int = 16, dim: int = 16, hidden: int = 64
+    ) -> None:
+        super().__init__(vocabulary, new, context=context, dim=dim, hidden=hidden)
+        self.Wr, self.Rr, self.br = self.gate(dim, hidden, new)
+        self.Wz, self.Rz, self.bz = self.gate(dim, hidden, new)
+
+    def tables(self, codes: Input) -> list[Node]:
+        """What letters have to say to r, to z, and for the new state: (letters, hidden) each."""
+        for_r, for_z, x = dup(codes, 3)
+        return [linear(self.Wr, self.br, for_r), linear(self.Wz, self.bz, for_z), linear(self.W, self.b, x)]
 
     def next(self, h: Node, *said: Node) -> Node:
-        """The new memory, from the old one and what the letters say, all (B, hidden)."""
+        """The new state, from the old one and what the letters say, all (B, hidden)."""
         to_r, to_z, x = said
         h, for_r, for_z, old = dup(h, 4)
-        r = sigmoid(add(to_r, matmul_wh(self.Rr, for_r)))  # how much of the memory the new idea may see
-        z = sigmoid(add(to_z, matmul_wh(self.Rz, for_z)))  # how much of the memory makes way for it
-        idea = tanh(add(x, matmul_wh(self.R, mul(r, h))))
-        return blend(old, idea, z)
+        r = sigmoid(add(to_r, matmul_wh(self.Rr, for_r)))  # how much of the state the candidate may see
+        z = sigmoid(add(to_z, matmul_wh(self.Rz, for_z)))  # how much of the state makes way for it
+        candidate = tanh(add(x, matmul_wh(self.R, mul(r, h))))
+        return blend(old, candidate, z)

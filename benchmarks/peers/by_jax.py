@@ -17,7 +17,7 @@ class JaxStep:
     steps_per_call = 1
 
     def __init__(self, task: Task) -> None:
-        counts, targets, B = jnp.array(task.counts), jnp.array(task.examples.targets), task.workload.batch
+        counts, targets, B = jnp.array(task.counts), jnp.array(task.examples.rows[:, -1]), task.workload.batch
 
         def loss(params: Any, chosen: Any) -> Any:
             E, W = params

@@ -13,7 +13,7 @@ DRAWN_AT_ONCE = 64  # steps
 
 class ByNumpy:
     def __init__(self, task: Task) -> None:
-        self.counts, self.targets, self.B = task.counts, task.examples.targets, task.workload.batch
+        self.counts, self.targets, self.B = task.counts, task.examples.rows[:, -1], task.workload.batch
         self.E, self.W = task.start
         self.places, self.share = np.arange(self.B), np.float32(RATE / self.B)
         self.bag, self.p = (np.empty((self.B, self.counts.shape[1]), np.float32) for _ in range(2))

@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 class ByTorch:
     def __init__(self, task: Task) -> None:
         self.counts, self.B = torch.tensor(task.counts), task.workload.batch
-        self.targets = torch.tensor(task.examples.targets).long()
+        self.targets = torch.tensor(task.examples.rows[:, -1]).long()
         self.E, self.W = (torch.tensor(values, requires_grad=True) for values in task.start)
 
     def follow(self, rows: Rows) -> None:

@@ -43,7 +43,7 @@ def compile_to(library: str, constants: list[str]) -> None:
 class InC:
     def __init__(self, task: Task) -> None:
         E, W = self.start = task.start
-        (V, D), K = E.shape, task.examples.contexts.shape[1]
+        (V, D), K = E.shape, task.workload.config.context
         sizes = {"B": task.workload.batch, "K": K, "D": D, "V": V}
         constants = [f"-D{name}={size}" for name, size in sizes.items()]
         with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +53,7 @@ class InC:
                 self.bag = ctypes.CDLL(library)
             except OSError as error:
                 raise InputError(f"cannot load what {COMPILER[0]} made of bag.c: {error}") from None
-        self.windows = task.examples.windows  # C keeps a pointer to it
+        self.windows = task.examples.rows  # C keeps a pointer to it
         N = ctypes.c_int64(len(self.windows))
         self.bag.begin(place(self.windows), N, ctypes.c_float(RATE), place(E), place(W))
 

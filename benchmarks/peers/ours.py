@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from autollm.bricks.cross_entropy import xent_from_logits
-from autollm.learning.optim import SGD, constant
-from autollm.learning.training import Budget, train
+from autollm.learning.optim import SGD
+from autollm.learning.plan import Budget
+from autollm.learning.training import train
 from autollm.models import Model, parameters
 from benchmarks.peers import RATE, Rows, Task
 from benchmarks.workloads import fresh_model, reordered
@@ -23,13 +24,14 @@ class Ours:
 
     def follow(self, rows: Rows) -> None:
         for chosen in rows:
-            contexts, targets = self.task.examples.contexts[chosen], self.task.examples.targets[chosen]
+            contexts, targets = self.task.examples[chosen].pairs()
             xent_from_logits(self.model(contexts), targets).back(1.0)
             self.optimiser.step(RATE)
 
     def run(self, steps: int) -> None:
-        budget, batch = Budget(steps=steps), self.task.workload.batch
-        train(self.model, self.task.examples, budget=budget, batch=batch, lr=RATE, schedule=constant)
+        workload = replace(self.task.workload, rate=RATE)
+        plan = replace(workload.plan(Budget(steps=steps)), schedule="constant")
+        train(self.model, self.task.examples, plan)
 
     def weights(self) -> tuple[Any, Any]:
         bag: Any = self.model
