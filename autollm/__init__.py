@@ -11,7 +11,7 @@ from autollm.interrupts import interrupts, is_command
 
 if TYPE_CHECKING:
     from autollm.bricks.attention import causal_attention
-    from autollm.bricks.cross_entropy import masked_xent_from_logits, xent_from_logits
+    from autollm.bricks.cross_entropy import xent_from_logits
     from autollm.bricks.embedding import embedding_bag, gather_rows, sum_over_k
     from autollm.bricks.layout import add_bias, add_positions, concat, reshape
     from autollm.bricks.matmul import linear, matmul_wh
@@ -38,7 +38,6 @@ __all__ = [
     "gelu",
     "layer_norm",
     "linear",
-    "masked_xent_from_logits",
     "matmul_wh",
     "mul",
     "relu",

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from autollm import cli
 from autollm.errors import DivergedError, InputError
 from autollm.interrupts import interrupts
-from autollm.kernels.cache import is_empty_cache
-from autollm.kernels.kernel import report
+from autollm.kernels.cache import is_empty_cache, report
 from autollm.learning.experiment import (
     FEW_WORDS,
     Corpus,

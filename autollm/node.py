@@ -47,9 +47,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autollm.buffers import Array, empty
-
-float32 = np.dtype(np.float32)  # the object: naming the type instead costs 0.05 us at every allocation
+from autollm import buffers
+from autollm.buffers import Array
 
 
 def _nobody(g: Any) -> None:
@@ -64,19 +63,20 @@ class Node:
     """
 
     __slots__ = ("back", "v")
-    collects = 0  # its bucket holds nothing yet
 
     def __init__(self, v: Any, back: Callable[[Any], None] = _nobody) -> None:
         self.v = v
         self.back = back
 
-    def bucket(self, cleared: bool = True) -> Array:
-        """Where a primitive gathers this Node's share, to be passed to `back`: an array of v's shape.
+    def bucket(self) -> tuple[Array, int]:
+        """Where a primitive puts this Node's share, to be passed to `back`: an array of v's shape, and 0.
 
-        It holds zeros to add to. Unless `cleared`, it may hold anything: a primitive that asks for that
-        overwrites it if `collects` is 0, and adds to it if `collects` is 1, as it is for a Param.
+        0 says "write": what the array holds means nothing yet. A Param's bucket comes with 1.
         """
-        return np.zeros(self.v.shape, float32) if cleared else empty(self.v.shape)
+        return buffers.empty(self.v.shape), 0
+
+    def __repr__(self) -> str:
+        return _shown("Node", self.v)
 
 
 class Param:
@@ -84,29 +84,76 @@ class Param:
 
     `back(g)` adds to the bucket, so a Param may be used as often as one likes; whoever reads the
     gradient empties the bucket (the optimiser does). `v` is copied to a C-contiguous float32 array.
+
+    To assign to `v` or `grad` copies the numbers into the array that is there, which an optimiser may know as
+    a part of its own vector; ValueError if the shape is another.
     """
 
     __slots__ = ("grad", "v")
-    collects = 1  # its bucket holds what has arrived so far; a number, since a kernel gets it
+    v: Array
+    grad: Array
 
     def __init__(self, v: npt.ArrayLike) -> None:
-        self.v: Array = np.array(v, np.float32, order="C")
-        self.grad: Array = np.zeros_like(self.v)
+        value = np.array(v, np.float32, order="C")
+        self.keep_in(value, np.zeros_like(value))
 
-    def bucket(self, cleared: bool = True) -> Array:
-        """The bucket itself: a primitive adds its share to it directly."""
-        return self.grad
+    def keep_in(self, v: Array, grad: Array) -> None:
+        """Let these arrays be the value and the bucket from now on."""
+        object.__setattr__(self, "v", v)
+        object.__setattr__(self, "grad", grad)
+
+    def __setattr__(self, name: str, numbers: npt.ArrayLike) -> None:
+        array = getattr(self, name)
+        if numbers is array:
+            return
+        if np.shape(numbers) != array.shape:
+            raise ValueError(f"{name} of shape {np.shape(numbers)} for a Param of {array.shape}")
+        array[...] = numbers
+
+    def __getstate__(self) -> tuple[Array, Array]:
+        return self.v, self.grad
+
+    def __setstate__(self, state: tuple[Array, Array]) -> None:
+        """What a copy, or a pickled Param, is made of: arrays of its own."""
+        v, grad = (np.array(array, np.float32, order="C") for array in state)
+        self.keep_in(v, grad)
+
+    def bucket(self) -> tuple[Array, int]:
+        """The bucket itself, and 1, which says "add": a primitive adds its share to what is there."""
+        return self.grad, 1
 
     def back(self, g: Any) -> None:
         """Add `g` to the bucket; when `g` is the bucket, its share is already in it."""
-        if g is self.grad:
+        grad = self.grad
+        if g is grad:
             return
-        if np.shape(g) != self.grad.shape:
-            raise ValueError(f"a gradient of shape {np.shape(g)} for a Param of {self.grad.shape}")
-        self.grad += g
+        if np.shape(g) != grad.shape:
+            raise ValueError(f"a gradient of shape {np.shape(g)} for a Param of {grad.shape}")
+        grad += g
+
+    def __repr__(self) -> str:
+        return _shown("Param", self.v)
+
+
+def _shown(name: str, v: Any) -> str:
+    """A value as NumPy shows it, with its shape if not all of it is shown."""
+    numbers = np.array2string(np.asarray(v), separator=", ", prefix=f"{name}(", threshold=50)
+    shape = f", shape={np.shape(v)}" if np.size(v) > 50 else ""
+    return f"{name}({numbers}{shape})"
 
 
 Input = Node | Param  # what a primitive takes
+
+
+def pullback(x: Input, backward: Callable[..., None], *known: Any) -> Callable[[Any], None]:
+    """The `back` of a primitive of one input x: `backward(*known, g, dx, add)` puts x's share into dx."""
+
+    def back(g: Any) -> None:
+        dx, add = x.bucket()
+        backward(*known, g, dx, add)
+        x.back(dx)
+
+    return back
 
 
 class _Copies:

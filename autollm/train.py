@@ -9,8 +9,7 @@ from typing import Any
 from autollm import cli
 from autollm.errors import InputError
 from autollm.interrupts import interrupts
-from autollm.kernels.cache import is_empty_cache
-from autollm.kernels.kernel import report
+from autollm.kernels.cache import is_empty_cache, report
 from autollm.learning import checkpoint
 from autollm.learning.experiment import (
     FEW_WORDS,

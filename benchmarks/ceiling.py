@@ -42,7 +42,7 @@ def train_compiled(  # type: ignore[no-untyped-def]
         embedding_bag_forward(E, contexts, h)
         matmul_wh_forward(W, h, logits)
         xent_from_logits_forward(logits, targets[i], dlogits)
-        matmul_wh_backward(W, h, dlogits, dW, dh, 0)
+        matmul_wh_backward(W, h, dlogits, dW, 1, dh, 0)
         embedding_bag_backward(contexts, dh, dE, 1)
         sgd_update(values, grads, rate * (1 - step / steps))
 

@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept.
+"""Where compiled kernels are kept, and how they come from there.
 
 numba's key for compiled code knows the function's own file, but neither the helpers it calls from
 other files nor settings such as NUMBA_BOUNDSCHECK. So the folder is named by a digest of both: an
@@ -11,10 +11,12 @@ import hashlib
 import os
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numba
 from numba import config
@@ -67,3 +69,42 @@ def numba_cache_in(folder: str | None) -> Iterator[None]:
 
 
 CACHE_FOLDER = None if config.DISABLE_JIT else _cache_folder()
+
+
+class Report:
+    """What compiling or loading kernels has cost this process so far."""
+
+    def __init__(self) -> None:
+        self.compiled = 0  # kernels compiled from source
+        self.loaded = 0  # kernels loaded from the cache
+        self.seconds = 0.0  # time spent on both
+
+
+report = Report()
+
+
+def compile_or_load(dispatcher: Any, signature: tuple[Any, ...]) -> Any:
+    """Compile or load a kernel for numba's types of its arguments, report it, return the entry point."""
+    start = time.perf_counter()
+    try:
+        entry_point = _compile_or_load(dispatcher, signature)
+    except OSError as error:  # compiled, but the cache could not be written: a full disk
+        warnings.warn(f"the compiled kernels were not kept: {error}", stacklevel=4)
+        entry_point = dispatcher.compile(signature)
+    report.seconds += time.perf_counter() - start
+    if dispatcher.stats.cache_hits:
+        report.loaded += 1
+    else:
+        report.compiled += 1
+    return entry_point
+
+
+def _compile_or_load(dispatcher: Any, signature: tuple[Any, ...]) -> Any:
+    """As numba does; but a damaged file in the cache, which raises anything, is made anew."""
+    try:
+        return dispatcher.compile(signature)
+    except OSError:
+        raise
+    except Exception:
+        dispatcher._cache.flush()
+        return dispatcher.compile(signature)

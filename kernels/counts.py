@@ -31,16 +31,12 @@ def check_places(places, text):
             raise IdError("place {} is outside 1..{}", place, text.shape[0] - 1)
 
 
-@kernel("(i4[::1], i4[::1], i8, i4[::1], i4[::1])")
+@kernel("text i4 (L), places i4 (N), back i8, ends i4 (V), out i4 (N)")
 def sort_places(text, places, back, ends, out):
-    """out = places, both (N,), sorted by the letter that is `back` letters before each; equals stay in order.
+    """out = places, sorted by the letter that is `back` letters before each; equals stay in order.
 
-    Where the text does not go back so far, its first letter counts. ends (V,) is room for a counting sort.
+    Where the text does not go back so far, its first letter counts. ends is room for a counting sort.
     """
-    if out.shape != places.shape:
-        raise ShapeError(
-            "sort_places: places and out must agree; got ({},), ({},)", places.shape[0], out.shape[0]
-        )
     check_ids(text, ends.shape[0])
     check_places(places, text)
     ends[:] = 0
@@ -54,15 +50,10 @@ def sort_places(text, places, back, ends, out):
         out[ends[letter]] = places[i]
 
 
-@kernel("(i4[::1], i4[::1], i8, i4[::1], i4[::1])")
+@kernel("text i4 (L), places i4 (N), context i8, lengths i4 (N), shared i4 (N)")
 def measure_contexts(text, places, context, lengths, shared):
     """lengths: how many letters the context of each place has. shared: how many of them, from the nearest
-    on, are those of the place before it in the list. places, lengths, shared (N,)."""
-    if lengths.shape != places.shape or shared.shape != places.shape:
-        raise ShapeError(
-            "measure_contexts: places, lengths and shared must agree; got ({},), ({},), ({},)",
-            places.shape[0], lengths.shape[0], shared.shape[0],
-        )  # fmt: skip
+    on, are those of the place before it in the list."""
     check_places(places, text)
     for i in range(places.shape[0]):
         length, common, so_far = 0, 0, i > 0
@@ -78,8 +69,9 @@ def measure_contexts(text, places, context, lengths, shared):
 
 
 @kernel(
-    "(i4[::1], i4[::1], i4[::1], i4[::1], i8, i4[::1], i4[::1], i4[::1],"
-    " i4[::1], i4[::1], i4[::1], i4[::1], i4[::1])"
+    "text i4 (L), places i4 (N), lengths i4 (N), shared i4 (N), depth i8, "
+    "deeper_first i4 (C), deeper_followers i4 (E), tally i4 (V), "
+    "letters i4 (M), first_child i4 (S), first_follower i4 (S), followers i4 (F), counts i4 (F)"
 )
 def count_level(
     text, places, lengths, shared, depth, deeper_first, deeper_followers, tally,
@@ -89,23 +81,12 @@ def count_level(
     they have together, at most F.
 
     A leaf counts how often a letter follows; any other node, behind how many of its children it does: the
-    counts of Kneser and Ney (Chen and Goodman 1999, section 2.7). letters (M,), first_child and
-    first_follower (M + 1,), followers and counts (F,) are for the M nodes; tally (V,) is room to count in.
+    counts of Kneser and Ney (Chen and Goodman 1999, section 2.7). There are M nodes, and
+    S = M + 1; tally is room to count in.
     """
-    N, M, F = places.shape[0], letters.shape[0], followers.shape[0]
-    # fmt: off
-    if (
-        lengths.shape[0] != N or shared.shape[0] != N or counts.shape[0] != F or deeper_first.shape[0] < 1
-        or first_child.shape[0] != M + 1 or first_follower.shape[0] != M + 1
-    ):
-        raise ShapeError(
-            "count_level: places, lengths and shared (N,), letters (M,), first_child and first_follower "
-            "(M + 1,), followers and counts (F,) must agree; "
-            "got ({},), ({},), ({},), ({},), ({},), ({},), ({},), ({},)",
-            N, lengths.shape[0], shared.shape[0], M, first_child.shape[0], first_follower.shape[0], F,
-            counts.shape[0],
-        )
-    # fmt: on
+    N, M = places.shape[0], letters.shape[0]
+    if first_child.shape[0] != M + 1 or deeper_first.shape[0] < 1:
+        raise ShapeError("count_level: {} nodes, but {} first children", M, first_child.shape[0])
     check_ids(text, tally.shape[0])
     check_ids(deeper_followers, tally.shape[0])
     check_places(places, text)
@@ -151,23 +132,18 @@ def count_one(letter, tally, followers, counts, start, size):
     return size
 
 
-@kernel("(i4[::1], i4[::1], f4[::1], i4[:, ::1], f4[::1])")
+@kernel("first_follower i4 (S), counts i4 (F), discounts (4), sums i4 (M, 4), weights (F)")
 def weigh(first_follower, counts, discounts, sums, weights):
-    """What guessing needs of M nodes of one depth: sums (M, 4), weights of followers (F,).
+    """What guessing needs of M nodes of one depth, where S = M + 1.
 
     sums[n]: the sum of node n's counts, and how many of them are 1, are 2, are 3 or more. weights[i]: a
-    count, less the discount for its size, as a part of the sum. discounts (4,): 0, D1, D2, D3+.
+    count, less the discount for its size, as a part of the sum. discounts: 0, D1, D2, D3+.
     """
     M = sums.shape[0]
-    if (
-        first_follower.shape[0] != M + 1 or weights.shape != counts.shape
-        or discounts.shape[0] != 4 or sums.shape[1] != 4
-        or first_follower[0] < 0 or first_follower[M] > counts.shape[0]
-    ):  # fmt: skip
+    if first_follower.shape[0] != M + 1 or first_follower[0] < 0 or first_follower[M] > counts.shape[0]:
         raise ShapeError(
-            "weigh: first_follower (M + 1,), counts and weights (F,), discounts (4,), sums (M, 4) "
-            "must agree; got ({},), ({},), ({},), ({},), ({}, {})",
-            first_follower.shape[0], counts.shape[0], weights.shape[0], discounts.shape[0], M, sums.shape[1],
+            "weigh: {} first followers, of {}, do not agree with {} nodes",
+            first_follower.shape[0], counts.shape[0], M,
         )  # fmt: skip
     sums[:] = 0
     for n in range(M):
@@ -183,15 +159,15 @@ def weigh(first_follower, counts, discounts, sums, weights):
 
 
 @kernel(
-    "(i4[:, ::1], i8, i4[::1], i4[::1], i4[::1], i4[::1], i4[::1], i4[::1], i4[:, ::1], f4[::1],"
-    " f4[:, ::1], f4[:, ::1])"
+    "rows i4 (B, T), first i8, targets i4 (R), letters i4 (M), first_child i4 (S), first_follower i4 (S), "
+    "followers i4 (F), counts i4 (F), sums i4 (M, 4), weights (F), discounts (C, 4), out (O, V)"
 )
 def guess(
     rows, first, targets, letters, first_child, first_follower, followers, counts, sums, weights,
     discounts, out,
 ):  # fmt: skip
     """out[o] = log p(each letter | context), for the places behind the columns `first` to T - 1 of every row:
-    rows (B, T), out (B * (T - first), V), discounts (context + 1, 4).
+    O = B * (T - first), C = context + 1, S = M + 1.
 
     Interpolated modified Kneser-Ney (Chen and Goodman 1999, eqs. 24 and 27), from the empty context on
     to the longest that was counted:
@@ -200,7 +176,7 @@ def guess(
         gamma(h) = (D1 n1(h) + D2 n2(h) + D3+ n3+(h)) / c(h);  before the first, p = 1 / V
 
     where c(h) is the sum of a node's counts, and n1, n2, n3+ say how many of them are 1, 2, 3 or more. With
-    targets (B * (T - first),), each place's own target is taken out of the counts first, if it is not
+    targets, R = O of them, each place's own target is taken out of the counts first, if it is not
     negative; without, targets is empty.
     """
     (B, T), V, nodes, size = rows.shape, out.shape[1], letters.shape[0], followers.shape[0]
@@ -208,10 +184,7 @@ def guess(
     # fmt: off
     if (
         first < 0 or first >= T or out.shape[0] != B * (T - first) or V < 1 or nodes < 1 or context < 0
-        or (targets.shape[0] != 0 and targets.shape[0] != out.shape[0])
-        or first_child.shape[0] != nodes + 1 or first_follower.shape[0] != nodes + 1
-        or counts.shape[0] != size or weights.shape[0] != size
-        or sums.shape[0] != nodes or sums.shape[1] != 4 or discounts.shape[1] != 4
+        or (targets.shape[0] != 0 and targets.shape[0] != out.shape[0]) or first_child.shape[0] != nodes + 1
     ):
         raise ShapeError(
             "guess: rows ({}, {}), first {}, targets ({},), out ({}, {}), or the arrays of {} nodes and "

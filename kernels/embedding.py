@@ -1,11 +1,7 @@
-"""Looking up rows of a table, and adding them up.
-
-table (V, D) float32, ids (B, K) int32.
-"""
+"""Looking up rows of a table, and adding them up."""
 
 import numpy as np
 
-from autollm.kernels.errors import ShapeError
 from autollm.kernels.kernel import check_ids, helper, kernel
 from autollm.kernels.simd import (
     LANES,
@@ -20,17 +16,11 @@ from autollm.kernels.simd import (
 )
 
 
-@kernel("(f4[:, ::1], i4[:, ::1], f4[:, :, ::1])")
+@kernel("table (V, D), ids i4 (B, K), out (B, K, D)")
 def gather_rows_forward(table, ids, out):
     """out[b, k] = table[ids[b, k]]"""
-    (V, D), (B, K) = table.shape, ids.shape
-    if out.shape[0] != B or out.shape[1] != K or out.shape[2] != D:
-        raise ShapeError(
-            "gather_rows: table (V, D), ids (B, K), out (B, K, D) must agree; "
-            "got ({}, {}), ({}, {}), ({}, {}, {})",
-            V, D, B, K, out.shape[0], out.shape[1], out.shape[2],
-        )  # fmt: skip
-    check_ids(ids.reshape(B * K), V)
+    B, K, D = out.shape
+    check_ids(ids, len(table))
     for b in range(B):
         for k in range(K):
             row = ids[b, k]
@@ -38,17 +28,13 @@ def gather_rows_forward(table, ids, out):
                 out[b, k, d] = table[row, d]
 
 
-@kernel("(i4[:, ::1], f4[:, :, ::1], f4[:, ::1])")
-def gather_rows_backward(ids, g, dtable):
-    """dtable[ids[b, k]] += g[b, k]"""
-    (V, D), (B, K) = dtable.shape, ids.shape
-    if g.shape[0] != B or g.shape[1] != K or g.shape[2] != D:
-        raise ShapeError(
-            "gather_rows: dtable (V, D), ids (B, K), g (B, K, D) must agree; "
-            "got ({}, {}), ({}, {}), ({}, {}, {})",
-            V, D, B, K, g.shape[0], g.shape[1], g.shape[2],
-        )  # fmt: skip
-    check_ids(ids.reshape(B * K), V)
+@kernel("ids i4 (B, K), g (B, K, D), dtable (V, D), add i8")
+def gather_rows_backward(ids, g, dtable, add):
+    """dtable[ids[b, k]] += g[b, k], from 0 on unless add"""
+    B, K, D = g.shape
+    check_ids(ids, len(dtable))
+    if not add:
+        dtable[:] = 0
     for b in range(B):
         for k in range(K):
             row = ids[b, k]
@@ -56,36 +42,25 @@ def gather_rows_backward(ids, g, dtable):
                 dtable[row, d] += g[b, k, d]
 
 
-@kernel("(f4[:, :, ::1], f4[:, ::1])")
+@kernel("x (B, K, D), out (B, D)")
 def sum_over_k_forward(x, out):
-    """out[b] = sum over k of x[b, k]: x (B, K, D), out (B, D)"""
+    """out[b] = sum over k of x[b, k]"""
     B, K, D = x.shape
-    if out.shape[0] != B or out.shape[1] != D:
-        raise ShapeError(
-            "sum_over_k: x (B, K, D), out (B, D) must agree; got ({}, {}, {}), ({}, {})",
-            B, K, D, out.shape[0], out.shape[1],
-        )  # fmt: skip
+    out[:] = 0
     for b in range(B):
-        for d in range(D):
-            out[b, d] = 0
         for k in range(K):
             for d in range(D):
                 out[b, d] += x[b, k, d]
 
 
-@kernel("(f4[:, ::1], f4[:, :, ::1])")
-def sum_over_k_backward(g, dx):
-    """dx[b, k] += g[b]: g (B, D), dx (B, K, D)"""
+@kernel("g (B, D), dx (B, K, D), add i8")
+def sum_over_k_backward(g, dx, add):
+    """dx[b, k] = g[b], or += if add"""
     B, K, D = dx.shape
-    if g.shape[0] != B or g.shape[1] != D:
-        raise ShapeError(
-            "sum_over_k: dx (B, K, D), g (B, D) must agree; got ({}, {}, {}), ({}, {})",
-            B, K, D, g.shape[0], g.shape[1],
-        )  # fmt: skip
     for b in range(B):
         for k in range(K):
             for d in range(D):
-                dx[b, k, d] += g[b, d]
+                dx[b, k, d] = dx[b, k, d] + g[b, d] if add else g[b, d]
 
 
 # --- a bag of rows ---------------------------------------------------------------------------------
@@ -100,15 +75,15 @@ LONG_FORWARD, LONG_BACKWARD = 9, 5  # the shortest contexts that are long in thi
 
 @helper
 def padded(table):
-    """A copy in which row v begins at place start + v * pitch, a cache line: copy, start, pitch."""
+    """A copy in which row v begins at offset start + v * stride, a cache line: copy, start, stride."""
     V, D = table.shape
-    pitch = (D + LANES - 1) // LANES * LANES
-    copy = np.empty(V * pitch + REGISTER_LANES, table.dtype)
+    stride = (D + LANES - 1) // LANES * LANES
+    copy = np.empty(V * stride + REGISTER_LANES, table.dtype)
     start = -(copy.ctypes.data // copy.itemsize) % REGISTER_LANES
     for v in range(V):
         for d in range(0, D, LANES):
-            store(load_first(table, v * D + d, D - d, 0.0), copy, start + v * pitch + d)
-    return copy, start, pitch
+            store(load_first(table, v * D + d, D - d), copy, start + v * stride + d)
+    return copy, start, stride
 
 
 @helper
@@ -132,54 +107,61 @@ def by_run(ids):
 
 
 @helper
-def sum_rows(table, start, pitch, ids, out):
-    """out[b] = sum over k of row ids[b, k], where row v begins at place start + v * pitch of the table."""
+def sum_rows(table, start, stride, ids, out):
+    """out[b] = sum over k of row ids[b, k], where row v begins at offset start + v * stride of the table."""
     (B, D), K = out.shape, ids.shape[1]
     for b in range(B):
         for d in range(0, D, LANES):
             total = splat(0.0)
             for k in range(K):
-                total = total + load_first(table, start + ids[b, k] * pitch + d, D - d, 0.0)
+                total = total + load_first(table, start + ids[b, k] * stride + d, D - d)
             store_first(total, out, b * D + d, D - d)
 
 
 @helper
-def sum_runs(copy, start, pitch, ids, out):
+def sum_runs(copy, start, stride, ids, out):
     """As sum_rows, from a padded copy."""
     D, K = out.shape[1], ids.shape[1]
     order, starts = by_run(ids)
     for run in range(1, len(starts) - 1):
-        times = splat(run)
         for i in range(starts[run], starts[run + 1]):
             b = order[i]
-            first = start + ids[b, 0] * pitch
+            first = start + ids[b, 0] * stride
             for d in range(0, D, LANES):
-                total = times * load(copy, first + d)
+                total = run * load(copy, first + d)
                 for k in range(run, K):
-                    total = total + load(copy, start + ids[b, k] * pitch + d)
+                    total = total + load(copy, start + ids[b, k] * stride + d)
                 store_first(total, out, b * D + d, D - d)
 
 
 @helper
-def scatter_rows(ids, g, table, start, pitch):
-    """Row ids[b, k] of the table += g[b], where row v begins at place start + v * pitch."""
+def scatter_rows(ids, g, table, start, stride):
+    """Row ids[b, k] of the table += g[b], where row v begins at offset start + v * stride."""
     (B, K), D = ids.shape, g.shape[1]
     full = (D - 1) // LANES * LANES  # a row is some full vectors and a last one, of 1 to LANES lanes
     for b in range(B):
-        last = load_first(g, b * D + full, D - full, 0.0)
+        last = load_first(g, b * D + full, D - full)
         for k in range(K):
-            row = start + ids[b, k] * pitch
+            row = start + ids[b, k] * stride
             for d in range(0, full, LANES):
                 store(load(g, b * D + d) + load(table, row + d), table, row + d)
-            if pitch - full == LANES:
+            if stride - full == LANES:
                 store(last + load(table, row + full), table, row + full)
             else:
-                total = last + load_first(table, row + full, pitch - full, 0.0)
-                store_first(total, table, row + full, pitch - full)
+                total = last + load_first(table, row + full, stride - full)
+                store_first(total, table, row + full, stride - full)
 
 
 @helper
-def scatter_runs(ids, g, copy, start, pitch):
+def add_to_row(times, g, i, full, last, copy, row):
+    """Row of a padded copy += times * g[i:], of which `last` is what comes after the full vectors."""
+    for d in range(0, full, LANES):
+        store(multiply_add(times, load(g, i + d), load(copy, row + d)), copy, row + d)
+    store(multiply_add(times, last, load(copy, row + full)), copy, row + full)
+
+
+@helper
+def scatter_runs(ids, g, copy, start, stride):
     """As scatter_rows, to a padded copy."""
     K, D = ids.shape[1], g.shape[1]
     full = (D - 1) // LANES * LANES
@@ -187,48 +169,32 @@ def scatter_runs(ids, g, copy, start, pitch):
     for run in range(1, len(starts) - 1):
         for i in range(starts[run], starts[run + 1]):
             b = order[i]
-            last = load_first(g, b * D + full, D - full, 0.0)
-            k, times = 0, splat(run)
-            while k < K:
-                row = start + ids[b, k] * pitch
-                for d in range(0, full, LANES):
-                    store(multiply_add(times, load(g, b * D + d), load(copy, row + d)), copy, row + d)
-                store(multiply_add(times, last, load(copy, row + full)), copy, row + full)
-                k, times = (k or run - 1) + 1, splat(1.0)
+            last = load_first(g, b * D + full, D - full)
+            add_to_row(run, g, b * D, full, last, copy, start + ids[b, 0] * stride)
+            for k in range(run, K):
+                add_to_row(1, g, b * D, full, last, copy, start + ids[b, k] * stride)
 
 
-@kernel("(f4[:, ::1], i4[:, ::1], f4[:, ::1])")
+@kernel("table (V, D), ids i4 (B, K), out (B, D)")
 def embedding_bag_forward(table, ids, out):
-    """out[b] = sum over k of table[ids[b, k]]: out (B, D)"""
+    """out[b] = sum over k of table[ids[b, k]]"""
     (V, D), (B, K) = table.shape, ids.shape
-    if out.shape[0] != B or out.shape[1] != D:
-        raise ShapeError(
-            "embedding_bag: table (V, D), ids (B, K), out (B, D) must agree; "
-            "got ({}, {}), ({}, {}), ({}, {})",
-            V, D, B, K, out.shape[0], out.shape[1],
-        )  # fmt: skip
-    check_ids(ids.reshape(B * K), V)
+    check_ids(ids, V)
     if 8 * V >= B * K:  # too few reads of a row to copy it first
         sum_rows(table, 0, D, ids, out)
         return
-    copy, start, pitch = padded(table)
+    copy, start, stride = padded(table)
     if K < LONG_FORWARD:
-        sum_rows(copy, start, pitch, ids, out)
+        sum_rows(copy, start, stride, ids, out)
     else:
-        sum_runs(copy, start, pitch, ids, out)
+        sum_runs(copy, start, stride, ids, out)
 
 
-@kernel("(i4[:, ::1], f4[:, ::1], f4[:, ::1], i8)")
+@kernel("ids i4 (B, K), g (B, D), dtable (V, D), add i8")
 def embedding_bag_backward(ids, g, dtable, add):
-    """dtable[ids[b, k]] += g[b], from 0 on unless add: g (B, D)"""
+    """dtable[ids[b, k]] += g[b], from 0 on unless add"""
     (V, D), (B, K) = dtable.shape, ids.shape
-    if g.shape[0] != B or g.shape[1] != D:
-        raise ShapeError(
-            "embedding_bag: dtable (V, D), ids (B, K), g (B, D) must agree; "
-            "got ({}, {}), ({}, {}), ({}, {})",
-            V, D, B, K, g.shape[0], g.shape[1],
-        )  # fmt: skip
-    check_ids(ids.reshape(B * K), V)
+    check_ids(ids, V)
     if D == 0:
         return  # what follows takes a row to have a last vector
     if not add:
@@ -237,11 +203,11 @@ def embedding_bag_backward(ids, g, dtable, add):
     if 2 * V >= B * K or (short and D % LANES == 0):
         scatter_rows(ids, g, dtable, 0, D)
         return
-    copy, start, pitch = padded(dtable)
+    copy, start, stride = padded(dtable)
     if short:
-        scatter_rows(ids, g, copy, start, pitch)
+        scatter_rows(ids, g, copy, start, stride)
     else:
-        scatter_runs(ids, g, copy, start, pitch)
+        scatter_runs(ids, g, copy, start, stride)
     for v in range(V):
         for d in range(0, D, LANES):
-            store_first(load(copy, start + v * pitch + d), dtable, v * D + d, D - d)
+            store_first(load(copy, start + v * stride + d), dtable, v * D + d, D - d)

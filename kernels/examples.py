@@ -27,10 +27,10 @@ def ask_for(rows, bits):
     prefetch(rows, start + width - 1)
 
 
-@kernel("(i4[:, ::1], u4[::1], i8, i4[:, ::1], i4[:, ::1], i8[::1])")
+@kernel("rows i4 (N, W), bits u4 (D), first i8, letters i4 (n, L), targets i4 (n, M), widths i8 (n)")
 def draw(rows, bits, first, letters, targets, widths):
-    """Fill batches with rows that random bits choose: rows (N, K + 1), whose tokens from column `first` on
-    are targets, bits (n * B,), letters (n, B * K), targets (n, B * (K + 1 - first)), widths (n,).
+    """Fill n batches of B with rows of W = K + 1 tokens, those from column `first` on being targets, which
+    D = n * B random bits choose. There is room for L = B * K letters and M = B * (W - first) targets.
 
     Batch i is cut to its longest row, which has widths[i] letters. It fills the beginning of letters[i] as
     (B, widths[i]) and of targets[i] as (B, widths[i] + 1 - first). Where a row is over it holds -1, which
@@ -40,16 +40,14 @@ def draw(rows, bits, first, letters, targets, widths):
     B = bits.shape[0] // max(n, 1)
     # fmt: off
     if (
-        N < 1 or first < 1 or first > K or bits.shape[0] != n * B
-        or letters.shape[0] != n or letters.shape[1] != B * K
-        or targets.shape[0] != n or targets.shape[1] != B * (K + 1 - first)
+        N < 1 or first < 1 or first > K or bits.shape[0] != n * B or letters.shape[1] != B * K
+        or targets.shape[1] != B * (K + 1 - first)
     ):
         raise ShapeError(
-            "draw: rows (N, K + 1), bits (n * B,), letters (n, B * K), targets (n, B * (K + 1 - first)), "
-            "widths (n,) must agree, N be 1 at least, and first from 1 to K; "
-            "got ({}, {}), ({},), ({}, {}), ({}, {}), ({},), first {}",
-            N, K + 1, bits.shape[0], letters.shape[0], letters.shape[1], targets.shape[0], targets.shape[1],
-            n, first,
+            "draw: rows (N, K + 1), bits (n * B,), letters (n, B * K), targets (n, B * (K + 1 - first)) "
+            "must agree, N be 1 at least, and first from 1 to K; "
+            "got ({}, {}), ({},), ({}, {}), ({}, {}), first {}",
+            N, K + 1, bits.shape[0], n, letters.shape[1], n, targets.shape[1], first,
         )
     # fmt: on
     for i in range(min(AHEAD, n * B)):

@@ -1,14 +1,12 @@
 """Bringing every row to a standard size.
 
-x, out, g and dx (B, D); gain, bias and their gradients (D,). The backward kernels compute a row's
-mean and scale again from x, which is cheaper than keeping them.
+The backward kernels compute a row's mean and scale again from x, which is cheaper than keeping them.
 """
 
 import numpy as np
 
-from autollm.kernels.errors import ShapeError
 from autollm.kernels.kernel import helper, kernel
-from autollm.kernels.simd import LANES, load_first, splat, store_first, sum_lanes
+from autollm.kernels.simd import LANES, load_first, put_first, splat, store_first, sum_lanes
 
 EPSILON = 1e-5  # keeps a row of equal numbers from being divided by zero
 
@@ -21,46 +19,36 @@ def rms_scale(x, b):
     """1 / sqrt(mean(x[b]**2) + EPSILON)"""
     D, total = x.shape[1], splat(0.0)
     for d in range(0, D, LANES):
-        part = load_first(x, b * D + d, D - d, 0.0)
+        part = load_first(x, b * D + d, D - d)
         total = total + part * part
     return 1.0 / np.sqrt(sum_lanes(total) / D + EPSILON)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1])")
+@kernel("x (B, D), out (B, D)")
 def rms_norm_forward(x, out):
     """out[b] = x[b] / sqrt(mean(x[b]**2) + EPSILON)"""
     B, D = x.shape
-    if out.shape != x.shape:
-        raise ShapeError(
-            "rms_norm: x and out (B, D) must agree; got ({}, {}), ({}, {})", B, D, out.shape[0], out.shape[1]
-        )
     for b in range(B):
-        scale = splat(rms_scale(x, b))
+        scale = rms_scale(x, b)
         for d in range(0, D, LANES):
             i, n = b * D + d, D - d
-            store_first(load_first(x, i, n, 0.0) * scale, out, i, n)
+            store_first(load_first(x, i, n) * scale, out, i, n)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
-def rms_norm_backward(x, g, dx):
-    """dx[b] += scale * (g[b] - y * mean(y * g[b])), where y = scale * x[b] is forward's"""
+@kernel("x (B, D), g (B, D), dx (B, D), add i8")
+def rms_norm_backward(x, g, dx, add):
+    """Share: scale * (g[b] - y * mean(y * g[b])), where y = scale * x[b] is forward's."""
     B, D = x.shape
-    if g.shape != x.shape or dx.shape != x.shape:
-        raise ShapeError(
-            "rms_norm: x, g and dx (B, D) must agree; got ({}, {}), ({}, {}), ({}, {})",
-            B, D, g.shape[0], g.shape[1], dx.shape[0], dx.shape[1],
-        )  # fmt: skip
     for b in range(B):
-        scale, overlap = splat(rms_scale(x, b)), splat(0.0)
+        scale, overlap = rms_scale(x, b), splat(0.0)
         for d in range(0, D, LANES):
             i, n = b * D + d, D - d
-            overlap = overlap + load_first(x, i, n, 0.0) * load_first(g, i, n, 0.0)
-        mean = splat(sum_lanes(overlap * scale) / D)
+            overlap = overlap + load_first(x, i, n) * load_first(g, i, n)
+        mean = scale * sum_lanes(overlap) / D
         for d in range(0, D, LANES):
             i, n = b * D + d, D - d
-            y = load_first(x, i, n, 0.0) * scale
-            share = scale * (load_first(g, i, n, 0.0) - y * mean)
-            store_first(load_first(dx, i, n, 0.0) + share, dx, i, n)
+            y = load_first(x, i, n) * scale
+            put_first(scale * (load_first(g, i, n) - y * mean), dx, i, n, add)
 
 
 # --- mean and variance -----------------------------------------------------------------------------
@@ -71,65 +59,51 @@ def mean_and_scale(x, b):
     """The mean of x[b], and 1 / sqrt(variance of x[b] + EPSILON)"""
     D, total, squares = x.shape[1], splat(0.0), splat(0.0)
     for d in range(0, D, LANES):
-        total = total + load_first(x, b * D + d, D - d, 0.0)
+        total = total + load_first(x, b * D + d, D - d)
     mean = sum_lanes(total) / D
     for d in range(0, D, LANES):
-        part = load_first(x, b * D + d, D - d, mean) - splat(mean)
+        part = load_first(x, b * D + d, D - d, mean) - mean
         squares = squares + part * part
     return mean, 1.0 / np.sqrt(sum_lanes(squares) / D + EPSILON)
 
 
-@kernel("(f4[:, ::1], f4[::1], f4[::1], f4[:, ::1])")
-def layer_norm_forward(x, gain, bias, out):
+@kernel("gain (D), bias (D), x (B, D), out (B, D)")
+def layer_norm_forward(gain, bias, x, out):
     """out[b] = gain * y + bias, where y = (x[b] - mean(x[b])) / sqrt(variance(x[b]) + EPSILON)"""
     B, D = x.shape
-    if gain.shape[0] != D or bias.shape[0] != D or out.shape != x.shape:
-        raise ShapeError(
-            "layer_norm: x and out (B, D), gain and bias (D,) must agree; "
-            "got ({}, {}), ({}, {}), ({},), ({},)",
-            B, D, out.shape[0], out.shape[1], gain.shape[0], bias.shape[0],
-        )  # fmt: skip
     for b in range(B):
         mean, scale = mean_and_scale(x, b)
         for d in range(0, D, LANES):
             i, n = b * D + d, D - d
-            y = (load_first(x, i, n, 0.0) - splat(mean)) * splat(scale)
-            store_first(load_first(gain, d, n, 0.0) * y + load_first(bias, d, n, 0.0), out, i, n)
+            y = (load_first(x, i, n) - mean) * scale
+            store_first(load_first(gain, d, n) * y + load_first(bias, d, n), out, i, n)
 
 
-@kernel("(f4[:, ::1], f4[::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1])")
-def layer_norm_backward(x, gain, g, dx, dgain, dbias):
-    """With y as in forward and s = gain * g[b]:
-    dx[b] += scale * (s - mean(s) - y * mean(y * s)); dgain += y * g[b]; dbias += g[b]
+@kernel("gain (D), x (B, D), g (B, D), dgain (D), add_gain i8, dbias (D), add_bias i8, dx (B, D), add_x i8")
+def layer_norm_backward(gain, x, g, dgain, add_gain, dbias, add_bias, dx, add_x):
+    """With y as in forward and s = gain * g[b], the shares are: y * g[b], summed over b, for the gain; g[b],
+    summed over b, for the bias; scale * (s - mean(s) - y * mean(y * s)) for x[b].
     """
     B, D = x.shape
-    # fmt: off
-    if (
-        gain.shape[0] != D or g.shape != x.shape
-        or dx.shape != x.shape or dgain.shape[0] != D or dbias.shape[0] != D
-    ):
-        raise ShapeError(
-            "layer_norm: x, g and dx (B, D), gain, dgain and dbias (D,) must agree; "
-            "got ({}, {}), ({}, {}), ({}, {}), ({},), ({},), ({},)",
-            B, D, g.shape[0], g.shape[1], dx.shape[0], dx.shape[1],
-            gain.shape[0], dgain.shape[0], dbias.shape[0],
-        )
-    # fmt: on
+    if not add_gain:
+        dgain[:] = 0
+    if not add_bias:
+        dbias[:] = 0
     for b in range(B):
         mean, scale = mean_and_scale(x, b)
         total, overlap = splat(0.0), splat(0.0)
         for d in range(0, D, LANES):
             i, n = b * D + d, D - d
-            y = (load_first(x, i, n, mean) - splat(mean)) * splat(scale)
-            share = load_first(g, i, n, 0.0)
-            store_first(load_first(dgain, d, n, 0.0) + y * share, dgain, d, n)
-            store_first(load_first(dbias, d, n, 0.0) + share, dbias, d, n)
-            share = load_first(gain, d, n, 0.0) * share
+            y = (load_first(x, i, n, mean) - mean) * scale
+            share = load_first(g, i, n)
+            put_first(y * share, dgain, d, n, True)
+            put_first(share, dbias, d, n, True)
+            share = load_first(gain, d, n) * share
             total = total + share
             overlap = overlap + y * share
-        mean_share, mean_overlap = splat(sum_lanes(total) / D), splat(sum_lanes(overlap) / D)
+        mean_share, mean_overlap = sum_lanes(total) / D, sum_lanes(overlap) / D
         for d in range(0, D, LANES):
             i, n = b * D + d, D - d
-            y = (load_first(x, i, n, 0.0) - splat(mean)) * splat(scale)
-            share = load_first(gain, d, n, 0.0) * load_first(g, i, n, 0.0) - mean_share - y * mean_overlap
-            store_first(load_first(dx, i, n, 0.0) + splat(scale) * share, dx, i, n)
+            y = (load_first(x, i, n) - mean) * scale
+            share = load_first(gain, d, n) * load_first(g, i, n) - mean_share - y * mean_overlap
+            put_first(scale * share, dx, i, n, add_x)

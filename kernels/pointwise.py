@@ -1,95 +1,62 @@
 """Functions of each number alone, and of pairs of numbers.
 
-All arrays of a call have the same shape (B, D). A backward kernel is given what its forward pass
-kept: the input x, or the output y where the derivative is a function of that.
+A backward kernel is given what its forward pass kept: the input x, or the output y where the derivative is a
+function of that.
 """
 
-from autollm.kernels.errors import ShapeError
 from autollm.kernels.kernel import helper, kernel
-from autollm.kernels.simd import LANES, exp, load_first, maximum, splat, store_first
-
-
-@helper
-def check_same(a, b):
-    """Raise ShapeError unless two arrays have the same shape."""
-    if a.shape != b.shape:
-        raise ShapeError(
-            "both arrays must have one shape (B, D); got ({}, {}), ({}, {})",
-            a.shape[0], a.shape[1], b.shape[0], b.shape[1],
-        )  # fmt: skip
-
-
-@helper
-def add_first(share, dx, i, n):
-    """dx[i:] += share, in the first n lanes."""
-    store_first(load_first(dx, i, n, 0.0) + share, dx, i, n)
-
+from autollm.kernels.simd import LANES, exp, load_first, maximum, put_first, store_first
 
 # --- of two arrays ---------------------------------------------------------------------------------
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
+@kernel("a (B, D), b (B, D), out (B, D)")
 def add_forward(a, b, out):
     """out = a + b"""
-    check_same(a, b)
-    check_same(a, out)
     for i in range(0, a.size, LANES):
         n = a.size - i
-        store_first(load_first(a, i, n, 0.0) + load_first(b, i, n, 0.0), out, i, n)
+        store_first(load_first(a, i, n) + load_first(b, i, n), out, i, n)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
+@kernel("a (B, D), b (B, D), out (B, D)")
 def mul_forward(a, b, out):
     """out = a * b"""
-    check_same(a, b)
-    check_same(a, out)
     for i in range(0, a.size, LANES):
         n = a.size - i
-        store_first(load_first(a, i, n, 0.0) * load_first(b, i, n, 0.0), out, i, n)
+        store_first(load_first(a, i, n) * load_first(b, i, n), out, i, n)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
-def mul_backward(a, b, g, da, db):
-    """da += b * g; db += a * g"""
-    check_same(a, b)
-    check_same(a, g)
-    check_same(a, da)
-    check_same(a, db)
+@kernel("a (B, D), b (B, D), g (B, D), da (B, D), add_a i8, db (B, D), add_b i8")
+def mul_backward(a, b, g, da, add_a, db, add_b):
+    """Shares: b * g for a, a * g for b."""
     for i in range(0, a.size, LANES):
         n = a.size - i
-        share = load_first(g, i, n, 0.0)
-        add_first(load_first(b, i, n, 0.0) * share, da, i, n)
-        add_first(load_first(a, i, n, 0.0) * share, db, i, n)
+        share = load_first(g, i, n)
+        put_first(load_first(b, i, n) * share, da, i, n, add_a)
+        put_first(load_first(a, i, n) * share, db, i, n, add_b)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
+@kernel("a (B, D), b (B, D), z (B, D), out (B, D)")
 def blend_forward(a, b, z, out):
     """out = a + z * (b - a)"""
-    check_same(a, b)
-    check_same(a, z)
-    check_same(a, out)
     for i in range(0, a.size, LANES):
         n = a.size - i
-        x, y = load_first(a, i, n, 0.0), load_first(b, i, n, 0.0)
-        store_first(x + load_first(z, i, n, 0.0) * (y - x), out, i, n)
+        x, y = load_first(a, i, n), load_first(b, i, n)
+        store_first(x + load_first(z, i, n) * (y - x), out, i, n)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
-def blend_backward(a, b, z, g, da, db, dz):
-    """da += (1 - z) * g; db += z * g; dz += (b - a) * g"""
-    check_same(a, b)
-    check_same(a, z)
-    check_same(a, g)
-    check_same(a, da)
-    check_same(a, db)
-    check_same(a, dz)
+@kernel(
+    "a (B, D), b (B, D), z (B, D), g (B, D), da (B, D), add_a i8, db (B, D), add_b i8, dz (B, D), add_z i8"
+)
+def blend_backward(a, b, z, g, da, add_a, db, add_b, dz, add_z):
+    """Shares: (1 - z) * g for a, z * g for b, (b - a) * g for z."""
     for i in range(0, a.size, LANES):
         n = a.size - i
-        share = load_first(g, i, n, 0.0)
-        to_b = load_first(z, i, n, 0.0) * share
-        add_first(share - to_b, da, i, n)
-        add_first(to_b, db, i, n)
-        add_first((load_first(b, i, n, 0.0) - load_first(a, i, n, 0.0)) * share, dz, i, n)
+        share = load_first(g, i, n)
+        to_b = load_first(z, i, n) * share
+        put_first(share - to_b, da, i, n, add_a)
+        put_first(to_b, db, i, n, add_b)
+        put_first((load_first(b, i, n) - load_first(a, i, n)) * share, dz, i, n, add_z)
 
 
 # --- of one array ----------------------------------------------------------------------------------
@@ -98,101 +65,87 @@ def blend_backward(a, b, z, g, da, db, dz):
 @helper
 def sigmoid(x):
     """1 / (1 + e**-x), as the softmax of x and 0: both are taken from the larger, so nothing overflows."""
-    zero = splat(0.0)
-    yes, no = exp(zero - maximum(zero, zero - x)), exp(zero - maximum(zero, x))
+    yes, no = exp(-maximum(0.0, -x)), exp(-maximum(0.0, x))
     return yes / (yes + no)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1])")
+@kernel("x (B, D), out (B, D)")
 def relu_forward(x, out):
     """out = max(x, 0); a NaN stays a NaN"""
-    check_same(x, out)
     for i in range(0, x.size, LANES):
         n = x.size - i
-        store_first(maximum(splat(0.0), load_first(x, i, n, 0.0)), out, i, n)
+        store_first(maximum(0.0, load_first(x, i, n)), out, i, n)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
-def relu_backward(y, g, dx):
-    """dx += g where y > 0"""
-    check_same(y, g)
-    check_same(y, dx)
+@kernel("y (B, D), g (B, D), dx (B, D), add i8")
+def relu_backward(y, g, dx, add):
+    """Share: g where y > 0; elsewhere 0 * g, which is 0 unless g is NaN or infinite."""
     for b in range(y.shape[0]):
         for d in range(y.shape[1]):
-            share = g[b, d]
-            dx[b, d] += share if y[b, d] > 0 else share * 0
+            share = g[b, d] if y[b, d] > 0 else g[b, d] * 0
+            dx[b, d] = dx[b, d] + share if add else share
 
 
-@kernel("(f4[:, ::1], f4[:, ::1])")
+@kernel("x (B, D), out (B, D)")
 def sigmoid_forward(x, out):
     """out = 1 / (1 + e**-x)"""
-    check_same(x, out)
     for i in range(0, x.size, LANES):
         n = x.size - i
-        store_first(sigmoid(load_first(x, i, n, 0.0)), out, i, n)
+        store_first(sigmoid(load_first(x, i, n)), out, i, n)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
-def sigmoid_backward(y, g, dx):
-    """dx += y * (1 - y) * g"""
-    check_same(y, g)
-    check_same(y, dx)
+@kernel("y (B, D), g (B, D), dx (B, D), add i8")
+def sigmoid_backward(y, g, dx, add):
+    """Share: y * (1 - y) * g."""
     for i in range(0, y.size, LANES):
         n = y.size - i
-        out = load_first(y, i, n, 0.0)
-        add_first((out - out * out) * load_first(g, i, n, 0.0), dx, i, n)
+        out = load_first(y, i, n)
+        put_first((out - out * out) * load_first(g, i, n), dx, i, n, add)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1])")
+@kernel("x (B, D), out (B, D)")
 def tanh_forward(x, out):
     """out = (e**x - e**-x) / (e**x + e**-x), both powers divided by the larger one"""
-    check_same(x, out)
     for i in range(0, x.size, LANES):
         n = x.size - i
-        z, zero, twice = load_first(x, i, n, 0.0), splat(0.0), splat(-2.0)
-        up, down = exp(twice * maximum(zero, zero - z)), exp(twice * maximum(zero, z))
+        z = load_first(x, i, n)
+        up, down = exp(-2.0 * maximum(0.0, -z)), exp(-2.0 * maximum(0.0, z))
         store_first((up - down) / (up + down), out, i, n)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
-def tanh_backward(y, g, dx):
-    """dx += (1 - y**2) * g"""
-    check_same(y, g)
-    check_same(y, dx)
+@kernel("y (B, D), g (B, D), dx (B, D), add i8")
+def tanh_backward(y, g, dx, add):
+    """Share: (1 - y**2) * g."""
     for i in range(0, y.size, LANES):
         n = y.size - i
-        out = load_first(y, i, n, 0.0)
-        add_first((splat(1.0) - out * out) * load_first(g, i, n, 0.0), dx, i, n)
+        out = load_first(y, i, n)
+        put_first((1.0 - out * out) * load_first(g, i, n), dx, i, n, add)
 
 
 GELU_SLOPE = 1.5957691216  # 2 * sqrt(2 / pi)
 GELU_CUBE = 0.044715
 
 
-@kernel("(f4[:, ::1], f4[:, ::1])")
+@kernel("x (B, D), out (B, D)")
 def gelu_forward(x, out):
     """out = x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x**3))"""
-    check_same(x, out)
     for i in range(0, x.size, LANES):
         n = x.size - i
-        z = load_first(x, i, n, 0.0)
-        inner = splat(GELU_SLOPE) * (z + splat(GELU_CUBE) * z * z * z)
-        store_first(z * sigmoid(inner), out, i, n)
+        z = load_first(x, i, n)
+        store_first(z * sigmoid(GELU_SLOPE * (z + GELU_CUBE * z * z * z)), out, i, n)
 
 
-@kernel("(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
-def gelu_backward(x, g, dx):
-    """dx += (s + x * s * (1 - s) * u') * g, where s = sigmoid(u(x)) is forward's
+@kernel("x (B, D), g (B, D), dx (B, D), add i8")
+def gelu_backward(x, g, dx, add):
+    """Share: (s + x * s * (1 - s) * u') * g, where s = sigmoid(u(x)) is forward's.
 
     s (1 - s) is 0 long before |x| is 100: there x stops, so that u' stays finite.
     """
-    check_same(x, g)
-    check_same(x, dx)
     for i in range(0, x.size, LANES):
         n = x.size - i
-        z = maximum(splat(-100.0), load_first(x, i, n, 0.0))
-        z = splat(0.0) - maximum(splat(-100.0), splat(0.0) - z)
-        square = splat(GELU_CUBE) * z * z
-        s = sigmoid(splat(GELU_SLOPE) * (z + square * z))
-        slope = splat(GELU_SLOPE) * (splat(1.0) + splat(3.0) * square)
-        add_first((s + z * (s - s * s) * slope) * load_first(g, i, n, 0.0), dx, i, n)
+        z = maximum(-100.0, load_first(x, i, n))
+        z = -maximum(-100.0, -z)
+        square = GELU_CUBE * z * z
+        s = sigmoid(GELU_SLOPE * (z + square * z))
+        slope = GELU_SLOPE * (1.0 + 3.0 * square)
+        put_first((s + z * (s - s * s) * slope) * load_first(g, i, n), dx, i, n, add)

@@ -2,23 +2,17 @@
 
 import numpy as np
 
-from autollm.kernels.errors import ShapeError
 from autollm.kernels.kernel import kernel
 
 
-@kernel("(f4[:, ::1], f8[::1], f8, i4[::1])")
+@kernel("logits (B, V), uniforms f8 (B), temperature f8, chosen i4 (B)")
 def choose(logits, uniforms, temperature, chosen):
-    """chosen[b] ~ softmax(logits[b] / temperature): logits (B, V), uniforms (B,) in [0, 1), chosen (B,).
+    """chosen[b] ~ softmax(logits[b] / temperature), where the uniforms are in [0, 1).
 
     The choice is where the running sum of the weights passes uniforms[b] times their total. Raises
     ValueError for a row whose highest number is NaN or infinite.
     """
     B, V = logits.shape
-    if uniforms.shape[0] != B or chosen.shape[0] != B:
-        raise ShapeError(
-            "choose: logits (B, V), uniforms (B,), chosen (B,) must agree; got ({}, {}), ({},), ({},)",
-            B, V, uniforms.shape[0], chosen.shape[0],
-        )  # fmt: skip
     weights = np.empty(V)
     for b in range(B):
         top = -np.inf

@@ -6,14 +6,19 @@ and the same function becomes a few LLVM instructions, those that simd_llvm.py g
 vector into whatever registers the machine has, so LANES and ROWS decide how fast a kernel is, never
 what it computes.
 
-Arrays are C-contiguous, float32 in compiled code. A number is found by its place i in the flattened
-array: row r and column c of a (rows, columns) array are at place r * columns + c. Nothing here checks
-a place: that is for the kernels.
+Vectors are added, subtracted, multiplied and divided lane by lane; a number stands for the vector that has
+it in every lane, except where a sum begins that vectors are added to: that is splat(0.0).
+
+Arrays are C-contiguous, float32 in compiled code. A number is found by its offset i in the flattened
+array: row r and column c of a (rows, columns) array are at offset r * columns + c, and columns is the
+array's stride. Nothing here checks an offset: that is for the kernels.
 """
 
 import numpy as np
 from llvmlite import binding
 from numba import config
+
+from autollm.kernels.kernel import helper
 
 # A vector is two registers wide: then each number that a matrix product broadcasts to all lanes is used
 # twice. A tile's sums stay in registers: 9 rows * 2 of the 32 that AVX-512 and NEON have, 6 * 2 of the
@@ -29,12 +34,12 @@ ROWS = 9 if _has & {"+avx512f", "+neon"} else 6
 
 
 def load(array, i):
-    """The LANES numbers from place i on."""
+    """The LANES numbers from offset i on."""
     return array.reshape(-1)[i : i + LANES]
 
 
-def load_first(array, i, n, fill):
-    """The n >= 1 numbers from place i on (LANES at most), `fill` in the other lanes. Nothing else is read."""
+def load_first(array, i, n, fill=0.0):
+    """The n >= 1 numbers from offset i on (LANES at most), `fill` in other lanes. Nothing else is read."""
     n = min(n, LANES)
     vector = np.full(LANES, fill, array.dtype)
     vector[:n] = array.reshape(-1)[i : i + n]
@@ -42,13 +47,22 @@ def load_first(array, i, n, fill):
 
 
 def store(vector, array, i):
+    """Write a vector from offset i on."""
     array.reshape(-1)[i : i + LANES] = vector
 
 
 def store_first(vector, array, i, n):
-    """Write the first n >= 1 lanes (LANES at most) from place i on. Nothing else is written."""
+    """Write the first n >= 1 lanes (LANES at most) from offset i on. Nothing else is written."""
     n = min(n, LANES)
-    array.reshape(-1)[i : i + n] = vector[:n]
+    array.reshape(-1)[i : i + n] = np.broadcast_to(vector, LANES)[:n]
+
+
+@helper
+def put_first(vector, array, i, n, add):
+    """Write the first n >= 1 lanes (LANES at most) from offset i on; if `add`, add them to what is there."""
+    if add:
+        vector = load_first(array, i, n) + vector
+    store_first(vector, array, i, n)
 
 
 def splat(x):
@@ -80,14 +94,14 @@ def sum_lanes(vector):
 
 
 def run_length(integers, i, n):
-    """How many of the n int32 from place i on (LANES at most) equal the first, before one that does not."""
+    """How many of the n int32 from offset i on (LANES at most) equal the first, before one that does not."""
     run = integers.reshape(-1)[i : i + min(n, LANES)]
     others = np.flatnonzero(run != run[0])
     return int(others[0]) if others.size else run.size
 
 
 def prefetch(array, i):
-    """Ask for the cache line with place i of an int32 array, which is to be read soon; computes nothing."""
+    """Ask for the cache line with offset i of an int32 array, which is to be read soon; computes nothing."""
 
 
 # --- tiles -----------------------------------------------------------------------------------------
@@ -100,26 +114,26 @@ def tile_zeros():
     return 0.0
 
 
-def tile_load(array, i, pitch, rows, n):
-    """Row r: load_first(array, i + r * pitch, n, 0)."""
-    return np.stack([load_first(array, i + r * pitch, n, 0.0) for r in range(rows)])
+def tile_load(array, i, stride, rows, n):
+    """Row r: load_first(array, i + r * stride, n)."""
+    return np.stack([load_first(array, i + r * stride, n) for r in range(rows)])
 
 
-def tile_store(tile, array, i, pitch, rows, n):
-    """Row r: store_first(tile[r], array, i + r * pitch, n)."""
+def tile_store(tile, array, i, stride, rows, n):
+    """Row r: store_first(tile[r], array, i + r * stride, n)."""
     for r, vector in enumerate(np.broadcast_to(tile, (rows, LANES))):
-        store_first(vector, array, i + r * pitch, n)
+        store_first(vector, array, i + r * stride, n)
 
 
-def tile_add_outer(tile, array, i, pitch, rows, vector):
-    """tile + outer(column, vector): row r gains array[i + r * pitch] * vector. Products are sums of these."""
-    column = array.reshape(-1)[i + pitch * np.arange(rows)]
+def tile_add_outer(tile, array, i, stride, rows, vector):
+    """tile + outer(column, vector): row r gains array[i + r * stride] * vector. Products sum these."""
+    column = array.reshape(-1)[i + stride * np.arange(rows)]
     return tile + column[:, None] * vector
 
 
-def transpose(source, i, pitch, rows, columns, target, j, target_pitch):
+def transpose(source, i, stride, rows, columns, target, j, target_stride):
     """Transpose a square of REGISTER_LANES rows and columns, of which the source may have fewer: the number
-    at i + r * pitch + c goes to j + c * target_pitch + r. The target has the whole square; what the source
+    at i + r * stride + c goes to j + c * target_stride + r. The target has the whole square; what the source
     does not have holds anything."""
     r, c = np.ogrid[: min(rows, REGISTER_LANES), : min(columns, REGISTER_LANES)]
-    target.reshape(-1)[j + c * target_pitch + r] = source.reshape(-1)[i + r * pitch + c]
+    target.reshape(-1)[j + c * target_stride + r] = source.reshape(-1)[i + r * stride + c]

@@ -4,6 +4,7 @@ Importing this module is what tells numba; the package does it for every kernel.
 """
 
 import operator
+from itertools import product
 
 from llvmlite import ir
 from numba.core import types
@@ -63,46 +64,65 @@ class _TileModel(models.PrimitiveModel):
 
 
 VECTOR, TILE = _Vector(f"float32x{LANES}"), _Tile(f"float32x{ROWS}x{LANES}")
-PLACE, NUMBER, NOTHING = types.intp, types.float32, types.void
+OFFSET, NUMBER, NOTHING = types.intp, types.float32, types.void
+EITHER = object()  # a vector, or a number that stands for the vector with that number in every lane
 
 
 def _compiles(function, result, *arguments, array_of=types.float32):
     """Decorator: a builder of the instructions that compiled code gets for a call of `function`.
 
-    It receives the LLVM builder b and the arguments: an array as the pointer to its first element, the
-    others as they are. Calls with other argument types remain errors.
+    It receives the LLVM builder b and the arguments: an array as the pointer to its first element, either of
+    vector and number as a vector, the others as they are. Calls with other argument types remain errors.
     """
+
+    def decorate(build):
+        for kinds in product(*((VECTOR, NUMBER) if kind is EITHER else (kind,) for kind in arguments)):
+            if result is not VECTOR or VECTOR in kinds or EITHER not in arguments:
+                _register(function, result, kinds, array_of, _with_vectors(build, arguments))
+        return build
+
+    return decorate
+
+
+def _with_vectors(build, arguments):
+    """The builder, with a vector for each of its arguments that may be either."""
+
+    def widened(b, *values):
+        pairs = zip(values, arguments, strict=True)
+        wide = (_broadcast(b, x) if kind is EITHER and x.type == _float else x for x, kind in pairs)
+        return build(b, *wide)
+
+    return widened
+
+
+def _register(function, result, kinds, array_of, build):
+    """Tell numba that `function` takes arguments of these kinds, and what they compile to."""
 
     def fits(given, wanted):
         if wanted is types.Array:
             return isinstance(given, types.Array) and given.dtype == array_of and given.layout == "C"
         if wanted in (VECTOR, TILE):
             return given == wanted
-        return isinstance(given, types.Integer if wanted == PLACE else types.Number)
+        return isinstance(given, types.Integer if wanted == OFFSET else types.Number)
 
     @infer_global(function)
     class Typing(AbstractTemplate):
         key = function
 
         def generic(self, given, _):
-            if len(given) != len(arguments) or not all(map(fits, given, arguments)):
+            if len(given) != len(kinds) or not all(map(fits, given, kinds)):
                 return None
-            pairs = zip(given, arguments, strict=True)
+            pairs = zip(given, kinds, strict=True)
             return signature(result, *(g if w is types.Array else w for g, w in pairs))
 
-    def decorate(build):
-        @lower_builtin(function, *arguments)
-        def lower(context, b, sig, values):
-            pointers = [
-                context.make_array(kind)(context, b, value).data if isinstance(kind, types.Array) else value
-                for kind, value in zip(sig.args, values, strict=True)
-            ]
-            out = build(b, *pointers)
-            return context.get_dummy_value() if result is NOTHING else out
-
-        return build
-
-    return decorate
+    @lower_builtin(function, *kinds)
+    def lower(context, b, sig, values):
+        pointers = [
+            context.make_array(kind)(context, b, value).data if isinstance(kind, types.Array) else value
+            for kind, value in zip(sig.args, values, strict=True)
+        ]
+        out = build(b, *pointers)
+        return context.get_dummy_value() if result is NOTHING else out
 
 
 # --- instructions ----------------------------------------------------------------------------------
@@ -110,7 +130,7 @@ def _compiles(function, result, *arguments, array_of=types.float32):
 # one, numba would add the kernel's fastmath flags, which may not be applied to exp.
 
 ARRAY = types.Array
-_ALIGN = ir.Constant(_integer, 4)
+_ALIGN, _ZERO = ir.Constant(_integer, 4), ir.Constant(_float, 0.0)
 
 
 def _i32(x):
@@ -157,22 +177,23 @@ def _masked_store(b, vector, address, mask):
     _intrinsic(b, f"llvm.masked.store.v{LANES}f32.p0", ir.VoidType(), vector, address, _ALIGN, mask)
 
 
-@_compiles(load, VECTOR, ARRAY, PLACE)
+@_compiles(load, VECTOR, ARRAY, OFFSET)
 def _load(b, array, i):
     return b.load(_address(b, array, i), align=4)
 
 
-@_compiles(load_first, VECTOR, ARRAY, PLACE, PLACE, NUMBER)
-def _load_first(b, array, i, n, fill):
+@_compiles(load_first, VECTOR, ARRAY, OFFSET, OFFSET)
+@_compiles(load_first, VECTOR, ARRAY, OFFSET, OFFSET, NUMBER)
+def _load_first(b, array, i, n, fill=_ZERO):
     return _masked_load(b, _address(b, array, i), _first(b, n), _broadcast(b, fill))
 
 
-@_compiles(store, NOTHING, VECTOR, ARRAY, PLACE)
+@_compiles(store, NOTHING, EITHER, ARRAY, OFFSET)
 def _store(b, vector, array, i):
     b.store(vector, _address(b, array, i), align=4)
 
 
-@_compiles(store_first, NOTHING, VECTOR, ARRAY, PLACE, PLACE)
+@_compiles(store_first, NOTHING, EITHER, ARRAY, OFFSET, OFFSET)
 def _store_first(b, vector, array, i, n):
     _masked_store(b, vector, _address(b, array, i), _first(b, n))
 
@@ -182,32 +203,37 @@ def _splat(b, x):
     return _broadcast(b, x)
 
 
-@_compiles(operator.add, VECTOR, VECTOR, VECTOR)
+@_compiles(operator.add, VECTOR, EITHER, EITHER)
 def _add(b, x, y):
     return b.fadd(x, y, flags=("contract",))
 
 
-@_compiles(operator.sub, VECTOR, VECTOR, VECTOR)
+@_compiles(operator.sub, VECTOR, EITHER, EITHER)
 def _subtract(b, x, y):
     return b.fsub(x, y, flags=("contract",))
 
 
-@_compiles(operator.mul, VECTOR, VECTOR, VECTOR)
+@_compiles(operator.mul, VECTOR, EITHER, EITHER)
 def _multiply(b, x, y):
     return b.fmul(x, y, flags=("contract",))
 
 
-@_compiles(operator.truediv, VECTOR, VECTOR, VECTOR)
+@_compiles(operator.truediv, VECTOR, EITHER, EITHER)
 def _divide(b, x, y):
     return b.fdiv(x, y, flags=("contract",))
 
 
-@_compiles(multiply_add, VECTOR, VECTOR, VECTOR, VECTOR)
+@_compiles(operator.neg, VECTOR, VECTOR)
+def _negative(b, x):
+    return b.fneg(x, flags=("contract",))
+
+
+@_compiles(multiply_add, VECTOR, EITHER, EITHER, EITHER)
 def _multiply_add(b, x, y, z):
     return _intrinsic(b, f"llvm.fmuladd.v{LANES}f32", _vector, x, y, z)
 
 
-@_compiles(maximum, VECTOR, VECTOR, VECTOR)
+@_compiles(maximum, VECTOR, EITHER, EITHER)
 def _maximum(b, x, y):
     return b.select(b.fcmp_ordered(">", x, y, flags=("nsz",)), x, y)
 
@@ -258,7 +284,7 @@ def _sum_lanes(b, vector):
     return _fold(b, vector, _add)
 
 
-@_compiles(run_length, PLACE, ARRAY, PLACE, PLACE, array_of=types.int32)
+@_compiles(run_length, OFFSET, ARRAY, OFFSET, OFFSET, array_of=types.int32)
 def _run_length(b, integers, i, n):
     first = _broadcast(b, b.load(b.gep(integers, [i])))
     other = b.not_(first)
@@ -267,16 +293,16 @@ def _run_length(b, integers, i, n):
     return b.zext(b.cttz(differs, ir.Constant(ir.IntType(1), 0)), i.type)
 
 
-@_compiles(prefetch, NOTHING, ARRAY, PLACE, array_of=types.int32)
+@_compiles(prefetch, NOTHING, ARRAY, OFFSET, array_of=types.int32)
 def _prefetch(b, array, i):
     to_read, keep, data = _i32(0), _i32(3), _i32(1)
     _intrinsic(b, "llvm.prefetch.p0", ir.VoidType(), b.gep(array, [i]), to_read, keep, data)
 
 
-def _row(b, r, pitch, rows):
-    """The place of row r, or of the last one if there is no row r."""
+def _row(b, r, stride, rows):
+    """The offset of row r, or of the last one if there is no row r."""
     r, last = ir.Constant(rows.type, r), b.sub(rows, ir.Constant(rows.type, 1))
-    return b.mul(b.select(b.icmp_signed("<", r, last), r, last), pitch)
+    return b.mul(b.select(b.icmp_signed("<", r, last), r, last), stride)
 
 
 @_compiles(tile_zeros, TILE)
@@ -284,28 +310,28 @@ def _tile_zeros(b):
     return ir.Constant(_tile, None)
 
 
-@_compiles(tile_load, TILE, ARRAY, PLACE, PLACE, PLACE, PLACE)
-def _tile_load(b, array, i, pitch, rows, n):
+@_compiles(tile_load, TILE, ARRAY, OFFSET, OFFSET, OFFSET, OFFSET)
+def _tile_load(b, array, i, stride, rows, n):
     tile, start, mask = ir.Constant(_tile, ir.Undefined), b.gep(array, [i]), _first(b, n)
     for r in range(ROWS):
-        row = _masked_load(b, _address(b, start, _row(b, r, pitch, rows)), mask, _constant(0.0))
+        row = _masked_load(b, _address(b, start, _row(b, r, stride, rows)), mask, _constant(0.0))
         tile = b.insert_value(tile, row, r)
     return tile
 
 
-@_compiles(tile_store, NOTHING, TILE, ARRAY, PLACE, PLACE, PLACE, PLACE)
-def _tile_store(b, tile, array, i, pitch, rows, n):
+@_compiles(tile_store, NOTHING, TILE, ARRAY, OFFSET, OFFSET, OFFSET, OFFSET)
+def _tile_store(b, tile, array, i, stride, rows, n):
     start, mask = b.gep(array, [i]), _first(b, n)
-    for r in reversed(range(ROWS)):  # rows that repeat the last one's place come first, and are overwritten
-        _masked_store(b, b.extract_value(tile, r), _address(b, start, _row(b, r, pitch, rows)), mask)
+    for r in reversed(range(ROWS)):  # rows that repeat the last one come first, and are overwritten
+        _masked_store(b, b.extract_value(tile, r), _address(b, start, _row(b, r, stride, rows)), mask)
 
 
-@_compiles(tile_add_outer, TILE, TILE, ARRAY, PLACE, PLACE, PLACE, VECTOR)
-def _tile_add_outer(b, tile, array, i, pitch, rows, vector):
+@_compiles(tile_add_outer, TILE, TILE, ARRAY, OFFSET, OFFSET, OFFSET, VECTOR)
+def _tile_add_outer(b, tile, array, i, stride, rows, vector):
     start = b.gep(array, [i])
 
     def add(r, tile):
-        number = b.load(b.gep(start, [_row(b, r, pitch, rows)]))
+        number = b.load(b.gep(start, [_row(b, r, stride, rows)]))
         row = _multiply_add(b, _broadcast(b, number), vector, b.extract_value(tile, r))
         return b.insert_value(tile, row, r)
 
@@ -320,13 +346,13 @@ def _tile_add_outer(b, tile, array, i, pitch, rows, vector):
     return either
 
 
-@_compiles(transpose, NOTHING, ARRAY, PLACE, PLACE, PLACE, PLACE, ARRAY, PLACE, PLACE)
-def _transpose(b, source, i, pitch, rows, columns, target, j, target_pitch):
+@_compiles(transpose, NOTHING, ARRAY, OFFSET, OFFSET, OFFSET, OFFSET, ARRAY, OFFSET, OFFSET)
+def _transpose(b, source, i, stride, rows, columns, target, j, target_stride):
     """Swap the lower left and upper right quarters of the square, then those of each quarter, and so on."""
     n = REGISTER_LANES
     start, mask, zeros = b.gep(source, [i]), _first(b, columns, n), _constant(0.0, n)
     square = [
-        _masked_load(b, _address(b, start, _row(b, r, pitch, rows), zeros.type), mask, zeros)
+        _masked_load(b, _address(b, start, _row(b, r, stride, rows), zeros.type), mask, zeros)
         for r in range(n)
     ]
     half = n // 2
@@ -340,5 +366,5 @@ def _transpose(b, source, i, pitch, rows, columns, target, j, target_pitch):
         half //= 2
     start = b.gep(target, [j])
     for c in range(n):
-        place = b.mul(ir.Constant(target_pitch.type, c), target_pitch)
-        b.store(square[c], _address(b, start, place, zeros.type), align=4)
+        offset = b.mul(ir.Constant(target_stride.type, c), target_stride)
+        b.store(square[c], _address(b, start, offset, zeros.type), align=4)

@@ -140,7 +140,7 @@ def _warm_up() -> None:
     import io
 
     from autollm import ladder, sample, train  # noqa: F401  (so that no run has to import them)
-    from autollm.kernels.kernel import report
+    from autollm.kernels.cache import report
 
     with contextlib.redirect_stdout(io.StringIO()):
         train.main(["--steps", "1", "--samples", "1", "--quiet"])

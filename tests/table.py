@@ -48,10 +48,10 @@ def layer_norm(gain: np.ndarray, bias: np.ndarray, x: np.ndarray) -> np.ndarray:
     return gain * centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5) + bias
 
 
-def masked_xent(logits: np.ndarray, targets: np.ndarray) -> Any:
+def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> Any:
     kept = targets >= 0
-    surprise = -log_softmax(logits)[np.arange(len(targets)), targets]
-    return surprise[kept].sum() / max(kept.sum(), 1)
+    losses = -log_softmax(logits)[np.arange(len(targets)), targets]
+    return losses[kept].sum() / max(kept.sum(), 1)
 
 
 def score_logits(logits: np.ndarray, height: float) -> None:
@@ -84,24 +84,17 @@ ROWS = {
     "xent_from_logits": Row(
         {"logits": "BV"},
         autollm.xent_from_logits,
-        lambda logits, targets: -log_softmax(logits)[np.arange(len(targets)), targets].mean(),
-        {"targets": ("B", "V")},
-        score=score_logits,
-    ),
-    "masked_xent_from_logits": Row(
-        {"logits": "BV"},
-        autollm.masked_xent_from_logits,
-        masked_xent,
+        cross_entropy,
         {"targets": ("B", "V")},
         lowest=-1,
         score=score_logits,
     ),
     "linear": Row({"w": "VD", "b": "V", "h": "BD"}, autollm.linear, lambda w, b, h: h @ w.T + b),
-    "add_bias": Row({"x": "BD", "bias": "D"}, autollm.add_bias, lambda x, bias: x + bias),
+    "add_bias": Row({"bias": "D", "x": "BD"}, autollm.add_bias, lambda bias, x: x + bias),
     "add_positions": Row(
-        {"x": "BTD", "positions": "TD"},
+        {"positions": "TD", "x": "BTD"},
         autollm.add_positions,
-        lambda x, positions: x + positions,
+        lambda positions, x: x + positions,
         may_be_longer=(("positions", 0),),
     ),
     "concat": Row(

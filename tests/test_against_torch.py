@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from table import ROWS, Case, Probe, letters
 
-from autollm import SGD, Adam, Momentum, Param, masked_xent_from_logits, xent_from_logits
+from autollm import SGD, Adam, Momentum, Param, xent_from_logits
 from autollm.learning.examples import PADDING
 from autollm.models import MODELS, build, configure, parameters, reads_words, sizes_of
 
@@ -156,12 +156,10 @@ def test_loss_and_every_gradient_of_every_model(name, data):
     places = data.draw(st.integers(1, sizes["context"])) if reads_words(model) else sizes["context"]
     contexts = rng.integers(0, V, (B, places), np.int32)
     targets = rng.integers(0, V, B * places if reads_words(model) else B, np.int32)
-    loss_of = xent_from_logits
     if reads_words(model):
-        loss_of = masked_xent_from_logits
         targets[1:][rng.random(targets.size - 1) < 0.3] = PADDING
 
-    loss = loss_of(model(contexts), targets)
+    loss = xent_from_logits(model(contexts), targets)
     loss.back(1.0)
     theirs = {key: wide(param.v) for key, param in params.items()}
     logits = THEIRS[name](theirs, sizes, torch.tensor(contexts).long())
@@ -189,8 +187,7 @@ BRICKS = {
     "rms_norm": lambda x: F.rms_norm(x, x.shape[1:], eps=1e-5),
     "layer_norm": lambda gain, bias, x: F.layer_norm(x, x.shape[1:], gain, bias, eps=1e-5),
     "causal_attention": lambda qkv: self_attention(qkv.flatten(2), qkv.shape[3]).unflatten(2, qkv.shape[3:]),
-    "xent_from_logits": lambda logits, targets: F.cross_entropy(logits, targets.long()),
-    "masked_xent_from_logits": lambda logits, targets: torch.nan_to_num(
+    "xent_from_logits": lambda logits, targets: torch.nan_to_num(
         F.cross_entropy(logits, targets.long(), ignore_index=PADDING)
     ),
 }

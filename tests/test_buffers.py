@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections import defaultdict, deque
 
@@ -117,3 +119,60 @@ def test_threads_do_not_get_the_same_array():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_the_base_of_an_array_gives_nothing_away():
+    """Whoever holds it cannot see the numbers of who borrows the array next."""
+    array = empty((3, 4))
+    base, where = array.base, address(array)
+    del array
+    array = empty((3, 4))
+    assert address(array) == where
+    with pytest.raises(TypeError):
+        memoryview(base)
+    assert np.asarray(base).dtype == object
+
+
+def test_a_debugger_that_looks_on_from_the_start_changes_nothing():
+    """Looking at a frame's variables refers to them; what is free must not be learned under such eyes."""
+    program = """
+import sys
+def look(frame, event, argument):
+    seen.append(dict(frame.f_locals))
+    return look
+seen = []
+sys.settrace(look)
+from autollm import buffers
+sys.settrace(None)
+seen.clear()
+held = [buffers.empty((5,)) for _ in range(20)]
+assert len({array.__array_interface__["data"][0] for array in held}) == 20
+where = held[-1].__array_interface__["data"][0]
+del held
+assert where in {buffers.empty((5,)).__array_interface__["data"][0] for _ in range(20)}
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_threads_may_ask_while_what_is_kept_is_given_up(monkeypatch):
+    """With so little room that every few arrays all rings are cleared, and arrays that are held for good."""
+    monkeypatch.setattr(buffers, "MOST_BYTES", 2000)
+    monkeypatch.setattr(buffers, "PATIENCE", 3)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def use(number):
+        held = []
+        for i in range(3000):
+            array = empty((i % 7,))
+            array.fill(number)
+            held = [*held[-9:], array]
+            assert all((array == number).all() for array in held)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(interval)

@@ -303,7 +303,7 @@ def ints(*shape):
 
 def test_kernels_refuse_arrays_that_do_not_agree():
     text, places = ints(4), np.array([1, 2, 3], np.int32)
-    with pytest.raises(ValueError, match=r"sort_places: .* got \(3,\), \(2,\)"):
+    with pytest.raises(ValueError, match=r"sort_places: .* got .*places \(3\), .*out \(2\)"):
         kernels.sort_places(text, places, 1, ints(2), ints(2))
     with pytest.raises(ValueError, match="measure_contexts"):
         kernels.measure_contexts(text, places, 1, ints(3), ints(2))

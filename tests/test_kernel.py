@@ -84,11 +84,12 @@ for module in pkgutil.iter_modules(autollm.kernels.__path__):
 
 USER = """
 import sys, warnings
-from mykernels.kernel import kernel, report
+from mykernels.kernel import kernel
+from mykernels.cache import report
 from mykernels.help import twice
 import numpy as np
 
-@kernel("(f4[::1],)")
+@kernel("x (N)")
 def double(x):
     for i in range(x.size):
         x[i] = twice(x[i])
@@ -110,7 +111,7 @@ def package(tmp_path):
     """A copy of the decorator as the package `mykernels`, with a kernel and its helper."""
     folder = tmp_path / "mykernels"
     folder.mkdir()
-    for name in ("kernel.py", "cache.py", "errors.py"):
+    for name in ("kernel.py", "arguments.py", "cache.py", "errors.py"):
         source = (KERNELS / name).read_text()
         (folder / name).write_text(source.replace("autollm.kernels", "mykernels"))
     (folder / "__init__.py").touch()
@@ -183,7 +184,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_the_run(package):
 # --- types -----------------------------------------------------------------------------------------
 
 
-@decorator.kernel("(f4[:, ::1], i4[::1], f8)")
+@decorator.kernel("x (B, D), ids i4 (K), factor f8")
 def scale(x, ids, factor):
     decorator.check_ids(ids, x.shape[0])
     for i in range(ids.size):
@@ -235,3 +236,117 @@ def test_a_wrong_number_of_arguments_is_refused():
 def test_check_ids_names_the_value_and_the_limit(bad):
     with pytest.raises(errors.IdError, match=rf"^id {bad} at position 1 is outside 0\.\.1$"):
         scale(GOOD[0].copy(), np.array([0, bad], np.int32), 1.0)
+
+
+# --- layouts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ("x (B, D), y (B, D)", "layout_of takes x, out, but its layout is"),
+        ("x (B, D)", "layout_of takes x, out, but"),
+        ("out (B, D), x (B, D)", "layout_of takes x, out, but"),
+        ("x (B, D), out", "cannot be read from 'out' on"),
+        ("x (B D), out (B, D)", "cannot be read from 'x "),
+        ("x q4 (B, D), out (B, D)", "cannot be read from 'x q4"),
+        ("(f4[:, ::1], f4[:, ::1])", "cannot be read"),
+        ("", "layout_of takes x, out, but"),
+    ],
+)
+def test_a_layout_that_is_not_that_of_the_arguments_is_refused(layout, message):
+    def layout_of(x, out):
+        pass
+
+    with pytest.raises(TypeError, match=message):
+        decorator.kernel(layout)(layout_of)
+
+
+def draw_arguments(kernel):
+    """Arrays of zeros, and ones, of the types that a kernel declares; sizes that have only a name are 2."""
+
+    def size(axis):
+        if axis.isdigit():
+            return int(axis)
+        constant = kernel.py_func.__globals__.get(axis)
+        return constant if isinstance(constant, int) else 2
+
+    return [
+        np.dtype(argument.dtype).type(1).item()
+        if argument.axes is None
+        else np.zeros([size(axis) for axis in argument.axes], argument.dtype)
+        for argument in kernel.arguments
+    ]
+
+
+@pytest.mark.parametrize(("name", "kernel"), [*all_kernels()])
+def test_sizes_that_do_not_agree_are_refused_by_every_kernel(name, kernel):
+    """Every axis whose letter is another's too, or that is a number, is made longer."""
+    axes = [axis for argument in kernel.arguments for axis in argument.axes or ()]
+    for i, argument in enumerate(kernel.arguments):
+        for j, axis in enumerate(argument.axes or ()):
+            if axes.count(axis) == 1 and not axis.isdigit() and axis not in kernel.py_func.__globals__:
+                continue
+            arguments = draw_arguments(kernel)
+            arguments[i] = np.repeat(arguments[i], 2, j)
+            with pytest.raises(
+                errors.ShapeError, match=rf"^{name}: .*\b{argument.name} \(.* must agree; got "
+            ):
+                kernel(*arguments)
+
+
+def test_a_traceback_shows_where_the_kernel_is():
+    with pytest.raises(errors.ShapeError) as caught:
+        in_two_parts(np.ones(3, np.float32), np.ones(4, np.float32))
+    line = in_two_parts.py_func.__code__.co_firstlineno + 1
+    assert (caught.traceback[-1].path, caught.traceback[-1].lineno + 1) == (Path(__file__), line)
+    with pytest.raises(ZeroDivisionError) as caught:
+        in_two_parts(np.zeros(3, np.float32), np.ones(3, np.float32))
+    assert caught.traceback[-1].lineno + 1 == line + 4
+
+
+@decorator.kernel("a (N), b (N)")
+def in_two_parts(a, b):
+    """Kernels may have a docstring, or none."""
+    for i in range(a.size):
+        if a[i] == 0:
+            raise ZeroDivisionError
+        b[i] /= a[i]
+
+
+def test_plain_python_checks_the_same(package):
+    """Types and sizes, with the same messages; and a debugger finds the kernel's own lines."""
+    (package / "plain.py").write_text(PLAIN)
+    outputs = []
+    for value in ("0", "1"):
+        env = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "mykernels.plain"],
+            cwd=package.parent, env=env | {"NUMBA_DISABLE_JIT": value}, capture_output=True, text=True,
+        )  # fmt: skip
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1]
+    assert outputs[0].splitlines() == [
+        "fill: x (N), out (N) must agree; got x (3), out (4)",
+        "fill: out must be a C-contiguous, writeable float32 array with 1 axis; got float64 of shape (3,)",
+        "done",
+    ]
+
+
+PLAIN = """
+import numpy as np
+from mykernels.kernel import kernel
+
+@kernel("x (N), out (N)")
+def fill(x, out):
+    for i in range(x.size):
+        out[i] = x[i]
+
+x = np.ones(3, np.float32)
+for out in (np.ones(4, np.float32), np.ones(3), x.copy()):
+    try:
+        fill(x, out)
+        print("done")
+    except (TypeError, ValueError) as error:
+        print(error)
+"""

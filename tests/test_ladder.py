@@ -237,7 +237,7 @@ def test_models_that_do_not_exist(capsys):
 KERNELS_IN_USE = """
 import sys
 from autollm import ladder
-from autollm.kernels.kernel import report
+from autollm.kernels.cache import report
 
 learn, counts = ladder.learn, []
 def watched(*arguments):

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pytest
 
-from autollm import masked_xent_from_logits
+from autollm import xent_from_logits
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.examples import make_sequences
 from autollm.models import build, configure, parameters
@@ -140,7 +140,7 @@ def test_gpt_is_microgpt(words, spread):
         param.v *= spread
     examples = make_sequences(words, ALPHABET, BLOCK)
     letters, targets = examples.pairs()
-    loss = masked_xent_from_logits(model(letters), targets)
+    loss = xent_from_logits(model(letters), targets)
     loss.back(1.0)
 
     weights = {name: [[Scalar(x) for x in row] for row in param.v.tolist()] for name, param in params.items()}

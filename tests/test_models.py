@@ -10,8 +10,8 @@ import pytest
 from equations import LOGITS
 from test_primitives import plain_python
 
-from autollm import masked_xent_from_logits, sample, train
-from autollm.bricks.embedding import GatheredRows
+from autollm import sample, train, xent_from_logits
+from autollm.bricks.embedding import Rows
 from autollm.errors import InputError
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.examples import PADDING, examples_for
@@ -86,11 +86,10 @@ def test_gradients_are_the_slopes_of_the_loss(name, seed, V):
 
     def place(step):
         for param, value, direction in zip(params, start, directions, strict=True):
-            param.v = value + step * direction
-            param.grad = np.zeros_like(value)
+            param.keep_in(value + step * direction, np.zeros_like(value))
 
     def loss():
-        return masked_xent_from_logits(model(letters), targets)
+        return xent_from_logits(model(letters), targets)
 
     step = 1e-6
     with plain_python(np.float64):
@@ -110,7 +109,7 @@ def test_every_parameter_gets_blame(name):
     config, rng = small(name), np.random.default_rng(0)
     model = build(config, V)
     letters, targets = random_ids(rng, model, config)
-    masked_xent_from_logits(model(letters), targets).back(1.0)
+    xent_from_logits(model(letters), targets).back(1.0)
     for key, param in parameters(model).items():
         assert np.abs(param.grad).max() > 0, key
 
@@ -128,10 +127,10 @@ def test_every_backward_runs_exactly_once(name):
     letters = rng.integers(0, V, (B, config.context), np.int32)
     with (
         mock.patch.object(Node, "__init__", count),
-        mock.patch.object(GatheredRows, "back", autospec=True, side_effect=GatheredRows.back) as gathered,
+        mock.patch.object(Rows, "back", autospec=True, side_effect=Rows.back) as gathered,
     ):
         logits = build(config, V)(letters)
-        masked_xent_from_logits(logits, rng.integers(0, V, len(logits.v), np.int32)).back(1.0)
+        xent_from_logits(logits, rng.integers(0, V, len(logits.v), np.int32)).back(1.0)
     assert [back.call_count for back in made] == [1] * len(made)
     callers = [id(call.args[0]) for call in gathered.call_args_list]
     assert len(set(callers)) == len(callers)

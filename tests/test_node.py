@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import doctest
 import gc
+import pickle
 import subprocess
 import sys
 import warnings
+from copy import copy, deepcopy
 
 import numpy as np
 import pytest
@@ -57,8 +59,8 @@ def test_dup_adds_what_its_copies_report_and_can_be_used_again():
     received = []
     copies = dup(Node(np.zeros(2, np.float32), received.append), 3)
     for g in (1, 2):
-        for copy in copies:
-            copy.back(np.full(2, g, np.float32))
+        for one in copies:
+            one.back(np.full(2, g, np.float32))
     np.testing.assert_array_equal(received, [[3, 3], [6, 6]])
 
 
@@ -122,7 +124,7 @@ def test_a_param_copies_its_value_and_adds_gradients():
     param.back(np.full((3, 2), 2.0))
     param.back(np.full((3, 2), 3.0))
     assert (param.grad == 5).all()
-    param.back(param.bucket())  # its own bucket: the share is already in it
+    param.back(param.bucket()[0])  # its own bucket: the share is already in it
     assert (param.grad == 5).all()
 
 
@@ -130,3 +132,45 @@ def test_a_param_copies_its_value_and_adds_gradients():
 def test_a_param_refuses_a_gradient_of_another_shape(shape):
     with pytest.raises(ValueError, match="gradient of shape"):
         Param(np.zeros((3, 2))).back(np.zeros(shape, np.float32))
+
+
+def test_assigning_to_a_param_copies_into_the_array_that_is_there():
+    param = Param(np.zeros((3, 2)))
+    v, grad = param.v, param.grad
+    param.v = np.ones((3, 2))
+    param.grad = [[2.0, 2.0]] * 3
+    param.grad += 1
+    param.v *= 5
+    assert param.v is v and param.grad is grad
+    assert (v == 5).all() and (grad == 3).all()
+
+
+@pytest.mark.parametrize("name", ["v", "grad"])
+@pytest.mark.parametrize("value", [None, 0.0, np.zeros(2), np.zeros((1, 2)), np.zeros((2, 3))])
+def test_assigning_another_shape_to_a_param_is_refused(name, value):
+    param = Param(np.ones((3, 2)))
+    with pytest.raises(ValueError, match=rf"{name} of shape .* for a Param of \(3, 2\)"):
+        setattr(param, name, value)
+    assert (param.v == 1).all() and not param.grad.any()
+    with pytest.raises(AttributeError):
+        param.gradient = value
+
+
+@pytest.mark.parametrize("duplicate", [copy, deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copied_param_is_one_of_its_own(duplicate):
+    param = Param([[1.0, 2.0]])
+    param.grad = [[3.0, 4.0]]
+    other = duplicate(param)
+    np.testing.assert_array_equal(other.v, param.v)
+    np.testing.assert_array_equal(other.grad, param.grad)
+    for array in (other.v, other.grad):
+        assert array.flags.c_contiguous and array.flags.writeable and array.base is None
+    other.v, other.grad = [[0.0, 0.0]], [[0.0, 0.0]]
+    assert (param.v == [[1, 2]]).all() and (param.grad == [[3, 4]]).all()
+
+
+def test_what_is_seen_in_an_interpreter():
+    assert repr(Param([[1.0, 2.0], [3.0, 4.5]])) == "Param([[1. , 2. ],\n       [3. , 4.5]])"
+    assert repr(Node(2.5)) == "Node(2.5)"
+    assert repr(Param(np.zeros((100, 30)))).endswith("]], shape=(100, 30))")
+    assert len(repr(Node(np.zeros((100, 30))))) < 500

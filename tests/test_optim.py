@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -214,3 +217,46 @@ def test_an_optimiser_of_some_of_anothers_parameters_is_refused():
             SGD(some)
     with pytest.raises(ValueError, match="at least 1 parameter"):
         SGD([])
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("kind", [SGD, Momentum, Adam])
+@pytest.mark.parametrize("with_optimiser", [True, False], ids=["both", "params alone"])
+def test_a_copy_learns_as_the_original_does(kind, duplicate, with_optimiser):
+    """A few steps, a copy, and a few more of both, apart: the same numbers come of it."""
+    rng = np.random.default_rng(0)
+    params = [Param(rng.standard_normal((2, 3))), Param(rng.standard_normal(4))]
+    optimiser = kind(params)
+
+    def learn(params, optimiser):
+        for _ in range(3):
+            for param in params:
+                param.grad = param.v * 2
+            optimiser.step(0.1)
+
+    learn(params, optimiser)
+    if with_optimiser:
+        other, its_optimiser = duplicate((params, optimiser))
+    else:
+        other = duplicate(params)
+        optimiser, its_optimiser = kind(params), kind(other)
+    before = [param.v.copy() for param in params]
+    learn(other, its_optimiser)
+    for param, value in zip(params, before, strict=True):
+        np.testing.assert_array_equal(param.v, value)
+    learn(params, optimiser)
+    for param, copied in zip(params, other, strict=True):
+        np.testing.assert_array_equal(copied.v, param.v)
+        assert not (param.v == 0).any()
+    assert not np.array_equal(before[0], params[0].v)
+
+
+@pytest.mark.parametrize("kind", [SGD, Momentum, Adam])
+def test_what_is_assigned_to_a_param_is_what_its_optimiser_knows(kind):
+    param = Param([1.0, 2.0])
+    optimiser = kind([param])
+    param.v = [5.0, 6.0]
+    param.grad = [1.0, -1.0]
+    optimiser.step(0.5)
+    assert param.v[0] < 5 and param.v[1] > 6
+    assert not param.grad.any()

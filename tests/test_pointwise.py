@@ -20,10 +20,10 @@ def every_size():
 # --- e**x ------------------------------------------------------------------------------------------
 
 
-@kernel("(f4[::1], f4[::1])")
+@kernel("x (N), out (N)")
 def powers(x, out):
     for i in range(0, x.size, LANES):
-        store_first(exp(load_first(x, i, x.size - i, 0.0)), out, i, x.size - i)
+        store_first(exp(load_first(x, i, x.size - i)), out, i, x.size - i)
 
 
 def power(x):

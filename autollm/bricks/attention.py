@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from autollm.buffers import Array, empty
+from autollm import buffers
 from autollm.kernels.attention import causal_attention_backward, causal_attention_forward
 from autollm.kernels.simd import LANES
-from autollm.node import Input, Node
+from autollm.node import Input, Node, pullback
 
 
 def causal_attention(qkv: Input) -> Node:
@@ -17,13 +17,7 @@ def causal_attention(qkv: Input) -> Node:
     ELI5: "which of the letters so far matter now, and what do they have to say?"
     """
     B, T, H, D = (qkv.v.shape[axis] for axis in (0, 1, -2, -1))
-    weights = empty((-(-B // LANES), H, T, T, LANES))  # LANES words side by side
-    out = empty((B, T, H, D))
+    weights = buffers.empty((-(-B // LANES), H, T, T, LANES))  # LANES words side by side
+    out = buffers.empty((B, T, H, D))
     causal_attention_forward(qkv.v, weights, out)
-
-    def back(g: Array) -> None:
-        dqkv = qkv.bucket()
-        causal_attention_backward(qkv.v, weights, g, dqkv)
-        qkv.back(dqkv)
-
-    return Node(out, back)
+    return Node(out, pullback(qkv, causal_attention_backward, qkv.v, weights))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from autollm.buffers import Ids, empty
-from autollm.kernels.cross_entropy import (
-    masked_xent_from_logits_forward,
-    xent_from_logits_backward,
-    xent_from_logits_forward,
-)
+from autollm import buffers
+from autollm.buffers import Ids
+from autollm.kernels.cross_entropy import xent_from_logits_backward, xent_from_logits_forward
 from autollm.node import Input, Node
 
 
@@ -18,37 +15,18 @@ def xent_from_logits(logits: Input, targets: Ids) -> Node:
 
     ELI5: "how surprised were we by the right answer?" loss = mean_b -log softmax(logits[b])[targets[b]],
     and its derivative is (softmax(logits) - onehot(targets)) / B (Bishop 2006, eq. 4.109), which the
-    forward pass saves. Raises IndexError for a target outside 0..V-1.
+    forward pass saves. Rows with target -1, which pad words of different lengths, are left out, and
+    without any others the mean is 0. Raises IndexError for a target outside -1..V-1.
     """
-    surprise = empty(logits.v.shape)
-    loss = xent_from_logits_forward(logits.v, targets, surprise)
+    dlogits = buffers.empty(logits.v.shape)
+    loss = xent_from_logits_forward(logits.v, targets, dlogits)
 
     def back(g: Any = 1.0) -> None:
-        if g == 1.0 and isinstance(logits, Node):
-            logits.back(surprise)  # nothing to scale and nothing to add to
+        if g == 1.0:
+            logits.back(dlogits)  # nothing to scale
             return
-        dlogits = logits.bucket()
-        xent_from_logits_backward(surprise, g, dlogits)
-        logits.back(dlogits)
-
-    return Node(loss, back)
-
-
-def masked_xent_from_logits(logits: Input, targets: Ids) -> Node:
-    """`xent_from_logits` over the rows whose target is not -1: logits (B, V), targets (B,) -> nats.
-
-    For words of different lengths in one array: what pads them is left out of the mean, which is 0 if
-    everything is. Raises IndexError for a target outside -1..V-1.
-    """
-    surprise = empty(logits.v.shape)
-    loss = masked_xent_from_logits_forward(logits.v, targets, surprise)
-
-    def back(g: Any = 1.0) -> None:
-        if g == 1.0 and isinstance(logits, Node):
-            logits.back(surprise)  # nothing to scale and nothing to add to
-            return
-        dlogits = logits.bucket()
-        xent_from_logits_backward(surprise, g, dlogits)
-        logits.back(dlogits)
+        share, add = logits.bucket()
+        xent_from_logits_backward(dlogits, g, share, add)
+        logits.back(share)
 
     return Node(loss, back)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from autollm.buffers import Array, Ids, empty
+from autollm import buffers
+from autollm.buffers import Array, Ids
 from autollm.kernels.embedding import (
     embedding_bag_backward,
     embedding_bag_forward,
@@ -11,76 +12,70 @@ from autollm.kernels.embedding import (
     sum_over_k_backward,
     sum_over_k_forward,
 )
-from autollm.node import Input, Node
+from autollm.node import Input, Node, pullback
 
 
-class GatheredRows(Node):
-    """What `gather_rows` returns: the rows are copied out of the table when somebody looks at `v`.
+class Rows(Node):
+    """Rows of a table, looked up but not yet copied: a Node with two ways to read it, and to blame it.
 
-    `sum_over_k` never looks: it adds the rows up where they are, without the (B, K, D) array.
+    Who looks at `v` gets the rows as an array (B, K, D), copied out at the first look, and blames them by
+    `back`. Who can work on rows where they lie, as `sum_over_k` can, needs no copy: it reads `table` and
+    `ids`, and if all K rows of an example have the same share, it blames them by `back_same`.
     """
 
-    __slots__ = ("_rows", "ids", "table")
+    __slots__ = ("_copied", "ids", "table")
 
     def __init__(self, table: Input, ids: Ids) -> None:
         self.table = table
         self.ids = ids
-        self._rows: Array | None = None
+        self._copied: Array | None = None
 
     @property
     def v(self) -> Array:
         """The rows, (B, K, D)."""
-        if self._rows is None:
-            self._rows = empty((*self.ids.shape, self.table.v.shape[1]))
-            gather_rows_forward(self.table.v, self.ids, self._rows)
-        return self._rows
+        if self._copied is None:
+            self._copied = buffers.empty((*self.ids.shape, self.table.v.shape[1]))
+            gather_rows_forward(self.table.v, self.ids, self._copied)
+        return self._copied
 
     def back(self, g: Array) -> None:
-        """Add every row's share to the row it came from."""
-        dtable = self.table.bucket()
-        gather_rows_backward(self.ids, g, dtable)
+        """Every row of the table gets the shares g (B, K, D) of all places where it was looked up."""
+        dtable, add = self.table.bucket()
+        gather_rows_backward(self.ids, g, dtable, add)
+        self.table.back(dtable)
+
+    def back_same(self, g: Array) -> None:
+        """`back`, of a g (B, D) that is the share of each of the K places."""
+        dtable, add = self.table.bucket()
+        embedding_bag_backward(self.ids, g, dtable, add)
         self.table.back(dtable)
 
 
-def gather_rows(table: Input, ids: Ids) -> Node:
+def gather_rows(table: Input, ids: Ids) -> Rows:
     """Look up rows: table (V, D), ids (B, K) int32 -> (B, K, D), out[b, k] = table[ids[b, k]].
 
     ELI5: "look up the secret codes of these letters". Its transpose scatters: it adds what arrives
-    for a letter to that letter's row. The rows are looked up when somebody needs them, and an id outside
-    0..V-1 raises IndexError then.
+    for a letter to that letter's row. Rows are copied when somebody needs them (see `Rows`), and an id
+    outside 0..V-1 raises IndexError then.
     """
-    return GatheredRows(table, ids)
+    return Rows(table, ids)
 
 
-def sum_over_k(x: Node) -> Node:
+def sum_over_k(x: Input) -> Node:
     """Add up the middle axis: (B, K, D) -> (B, D), out[b] = sum_k x[b, k].
 
-    ELI5: "mix the codes together". Its transpose repeats: every k gets the same share.
+    ELI5: "mix the codes together". Its transpose repeats: every k gets the same share. Looked-up `Rows` are
+    added where they lie in their table, so that nobody writes or reads (B, K, D) numbers for nothing.
     """
-    if type(x) is GatheredRows:
-        return embedding_bag(x.table, x.ids)
-    out = empty((len(x.v), x.v.shape[-1]))
+    if isinstance(x, Rows):
+        out = buffers.empty((len(x.ids), x.table.v.shape[-1]))
+        embedding_bag_forward(x.table.v, x.ids, out)
+        return Node(out, x.back_same)
+    out = buffers.empty((len(x.v), x.v.shape[-1]))
     sum_over_k_forward(x.v, out)
-
-    def back(g: Array) -> None:
-        dx = x.bucket()
-        sum_over_k_backward(g, dx)
-        x.back(dx)
-
-    return Node(out, back)
+    return Node(out, pullback(x, sum_over_k_backward))
 
 
 def embedding_bag(table: Input, ids: Ids) -> Node:
-    """`sum_over_k(gather_rows(table, ids))` in one go: table (V, D), ids (B, K) -> (B, D).
-
-    Raises IndexError for an id outside 0..V-1.
-    """
-    out = empty((len(ids), table.v.shape[-1]))
-    embedding_bag_forward(table.v, ids, out)
-
-    def back(g: Array) -> None:
-        dtable = table.bucket(False)
-        embedding_bag_backward(ids, g, dtable, table.collects)
-        table.back(dtable)
-
-    return Node(out, back)
+    """Look up and add: table (V, D), ids (B, K) -> (B, D). Raises IndexError for an id outside 0..V-1."""
+    return sum_over_k(gather_rows(table, ids))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from autollm.buffers import Array, empty
+from collections.abc import Callable
+
+from autollm import buffers
+from autollm.buffers import Array
 from autollm.kernels.errors import ShapeError
 from autollm.kernels.layout import (
     add_bias_backward,
@@ -12,38 +15,34 @@ from autollm.kernels.layout import (
     concat_backward,
     concat_forward,
 )
-from autollm.node import Input, Node
+from autollm.node import Input, Node, pullback
 
 
-def add_bias(x: Input, bias: Input) -> Node:
-    """The same numbers added to every row: x (B, D), bias (D,) -> (B, D)."""
-    out = empty(x.v.shape)
-    add_bias_forward(x.v, bias.v, out)
-
-    def back(g: Array) -> None:
-        dbias = bias.bucket()
-        add_bias_backward(g, dbias)
-        x.back(g)
-        bias.back(dbias)
-
-    return Node(out, back)
+def add_bias(bias: Input, x: Input) -> Node:
+    """The same numbers added to every row: bias (D,), x (B, D) -> (B, D)."""
+    out = buffers.empty(x.v.shape)
+    add_bias_forward(bias.v, x.v, out)
+    return Node(out, _of_sum(pullback(bias, add_bias_backward), x))
 
 
-def add_positions(x: Input, positions: Input) -> Node:
-    """Tell every place where it is: x (B, T, D), positions (T or more, D) -> x[b, t] + positions[t].
+def add_positions(positions: Input, x: Input) -> Node:
+    """Tell every place where it is: positions (T or more, D), x (B, T, D) -> x[b, t] + positions[t].
 
     The learned position embedding of GPT (Radford et al. 2018).
     """
-    out = empty(x.v.shape)
-    add_positions_forward(x.v, positions.v, out)
+    out = buffers.empty(x.v.shape)
+    add_positions_forward(positions.v, x.v, out)
+    return Node(out, _of_sum(pullback(positions, add_positions_backward), x))
+
+
+def _of_sum(back_of_added: Callable[[Array], None], x: Input) -> Callable[[Array], None]:
+    """The `back` of x + something else: all that arrives is x's share, and goes to the other's `back`."""
 
     def back(g: Array) -> None:
-        dpositions = positions.bucket()
-        add_positions_backward(g, dpositions)
+        back_of_added(g)
         x.back(g)
-        positions.back(dpositions)
 
-    return Node(out, back)
+    return back
 
 
 def concat(*parts: Input) -> Node:
@@ -53,7 +52,7 @@ def concat(*parts: Input) -> Node:
     """
     if not parts:
         raise ValueError("concat needs at least 1 part")
-    out = empty((len(parts[0].v), sum(part.v.shape[1] for part in parts)))
+    out = buffers.empty((len(parts[0].v), sum(part.v.shape[1] for part in parts)))
     starts = []
     start = 0
     for part in parts:
@@ -64,8 +63,8 @@ def concat(*parts: Input) -> Node:
     def back(g: Array) -> None:
         _check_gradient(g, out)
         for part, start in zip(parts, starts, strict=True):
-            dpart = part.bucket()
-            concat_backward(g, start, dpart)
+            dpart, add = part.bucket()
+            concat_backward(g, start, dpart, add)
             part.back(dpart)
 
     return Node(out, back)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from autollm.buffers import Array, empty
+from autollm import buffers
+from autollm.buffers import Array
 from autollm.kernels.matmul import linear_backward, linear_forward, matmul_wh_backward, matmul_wh_forward
 from autollm.node import Input, Node
 
@@ -13,12 +14,12 @@ def matmul_wh(w: Input, h: Input) -> Node:
     ELI5: "score every possible next letter". Linear in each of its inputs, so each one's share is
     the other, transposed: dw = g.T @ h, dh = g @ w.
     """
-    out = empty((len(h.v), len(w.v)))
+    out = buffers.empty((len(h.v), len(w.v)))
     matmul_wh_forward(w.v, h.v, out)
 
     def back(g: Array) -> None:
-        dw, dh = w.bucket(), h.bucket(False)
-        matmul_wh_backward(w.v, h.v, g, dw, dh, h.collects)
+        (dw, add_w), (dh, add_h) = w.bucket(), h.bucket()
+        matmul_wh_backward(w.v, h.v, g, dw, add_w, dh, add_h)
         w.back(dw)
         h.back(dh)
 
@@ -30,12 +31,12 @@ def linear(w: Input, b: Input, h: Input) -> Node:
 
     `matmul_wh(w, h)` is the same without a bias.
     """
-    out = empty((len(h.v), len(w.v)))
+    out = buffers.empty((len(h.v), len(w.v)))
     linear_forward(w.v, b.v, h.v, out)
 
     def back(g: Array) -> None:
-        dw, db, dh = w.bucket(), b.bucket(), h.bucket(False)
-        linear_backward(w.v, h.v, g, dw, db, dh, h.collects)
+        (dw, add_w), (db, add_b), (dh, add_h) = w.bucket(), b.bucket(), h.bucket()
+        linear_backward(w.v, h.v, g, dw, add_w, db, add_b, dh, add_h)
         w.back(dw)
         b.back(db)
         h.back(dh)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from autollm.buffers import Array, empty
+from autollm import buffers
+from autollm.buffers import Array
 from autollm.kernels.norm import layer_norm_backward, layer_norm_forward, rms_norm_backward, rms_norm_forward
-from autollm.node import Input, Node
+from autollm.node import Input, Node, pullback
 
 
 def rms_norm(x: Input) -> Node:
@@ -12,15 +13,9 @@ def rms_norm(x: Input) -> Node:
 
     Zhang and Sennrich 2019, without the gain, as microgpt has it.
     """
-    out = empty(x.v.shape)
+    out = buffers.empty(x.v.shape)
     rms_norm_forward(x.v, out)
-
-    def back(g: Array) -> None:
-        dx = x.bucket()
-        rms_norm_backward(x.v, g, dx)
-        x.back(dx)
-
-    return Node(out, back)
+    return Node(out, pullback(x, rms_norm_backward, x.v))
 
 
 def layer_norm(gain: Input, bias: Input, x: Input) -> Node:
@@ -28,12 +23,12 @@ def layer_norm(gain: Input, bias: Input, x: Input) -> Node:
 
     gain * (x - mean(x)) / sqrt(variance(x) + 1e-5) + bias (Ba, Kiros and Hinton 2016).
     """
-    out = empty(x.v.shape)
-    layer_norm_forward(x.v, gain.v, bias.v, out)
+    out = buffers.empty(x.v.shape)
+    layer_norm_forward(gain.v, bias.v, x.v, out)
 
     def back(g: Array) -> None:
-        dgain, dbias, dx = gain.bucket(), bias.bucket(), x.bucket()
-        layer_norm_backward(x.v, gain.v, g, dx, dgain, dbias)
+        (dgain, add_gain), (dbias, add_bias), (dx, add_x) = gain.bucket(), bias.bucket(), x.bucket()
+        layer_norm_backward(gain.v, x.v, g, dgain, add_gain, dbias, add_bias, dx, add_x)
         gain.back(dgain)
         bias.back(dbias)
         x.back(dx)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -35,8 +36,8 @@ def flatten(params: Iterable[Param]) -> tuple[Array, Array]:
     start = 0
     for param in params:
         stop = start + param.v.size
-        param.v = values[start:stop].reshape(param.v.shape)
-        param.grad = grads[start:stop].reshape(param.grad.shape)
+        shape = param.v.shape
+        param.keep_in(values[start:stop].reshape(shape), grads[start:stop].reshape(shape))
         start = stop
     return values, grads
 
@@ -48,25 +49,37 @@ def _are_all_of(parts: list[Array], vector: Array) -> bool:
     return places == ends[:-1].tolist() and bool(ends[-1] == vector.nbytes)
 
 
-class SGD:
-    """Stochastic gradient descent: values -= rate * grads."""
+class Flat:
+    """Parameters laid out flat, which a copy of an optimiser, or a pickled one, does again with its own."""
 
     def __init__(self, params: Iterable[Param]) -> None:
-        self.values, self.grads = flatten(params)
+        self.params = list(params)
+        self.values, self.grads = flatten(self.params)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("values", "grads")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.values, self.grads = flatten(self.params)
+
+
+class SGD(Flat):
+    """Stochastic gradient descent: values -= rate * grads."""
 
     def step(self, rate: float) -> None:
         """Update all parameters and empty their buckets."""
         sgd_update(self.values, self.grads, rate)
 
 
-class Momentum:
+class Momentum(Flat):
     """Stochastic gradient descent with momentum (Polyak 1964), as a ball rolls downhill:
 
     speeds = keep * speeds + grads; values -= rate * speeds.
     """
 
     def __init__(self, params: Iterable[Param], keep: float = 0.9) -> None:
-        self.values, self.grads = flatten(params)
+        super().__init__(params)
         self.keep = keep
         self.speeds = np.zeros_like(self.values)
 
@@ -75,7 +88,7 @@ class Momentum:
         momentum_update(self.values, self.grads, self.speeds, rate, self.keep)
 
 
-class Adam:
+class Adam(Flat):
     """Adam with bias correction (Kingma and Ba 2015, algorithm 1); with `decay` > 0, AdamW.
 
     Every value takes steps of about `rate`, whatever the size of its gradient. AdamW (Loshchilov
@@ -85,7 +98,7 @@ class Adam:
     def __init__(
         self, params: Iterable[Param], beta1: float = 0.9, beta2: float = 0.99, decay: float = 0.0
     ) -> None:
-        self.values, self.grads = flatten(params)
+        super().__init__(params)
         self.beta1, self.beta2, self.decay = beta1, beta2, decay
         self.moments = np.zeros((2, self.values.size), np.float32)  # running means of g and of g**2
         self.count = 0

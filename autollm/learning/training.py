@@ -7,15 +7,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autollm.bricks.cross_entropy import masked_xent_from_logits, xent_from_logits
-from autollm.buffers import Ids
+from autollm.bricks.cross_entropy import xent_from_logits
 from autollm.errors import DivergedError
 from autollm.learning.batches import batches
 from autollm.learning.examples import Examples
 from autollm.learning.optim import OPTIMISERS, SCHEDULES, Optimiser
 from autollm.learning.optim import clip as clip_gradient
 from autollm.learning.plan import Plan
-from autollm.models import Model, parameters, reads_words
+from autollm.models import Model, parameters
 from autollm.node import Node
 
 Watch = Callable[[int, float, float, float], None]  # of steps, seconds, loss, used part of the budget
@@ -39,7 +38,7 @@ def train(model: Model, examples: Examples, plan: Plan, watch: Watch | None = No
     reasonable number.
     """
     optimiser, schedule = OPTIMISERS[plan.optimiser](parameters(model).values()), SCHEDULES[plan.schedule]
-    update, loss_of = update_function(optimiser, plan.clip), loss_function(model)
+    update = update_function(optimiser, plan.clip)
     blocks = batches(examples, plan.batch, plan.seed)
     step, interrupted, used = 0, False, 0.0
     loss: Node | None
@@ -49,7 +48,7 @@ def train(model: Model, examples: Examples, plan: Plan, watch: Watch | None = No
     try:
         while used < 1.0:
             for letters, targets in next(blocks):
-                loss = loss_of(model(letters), targets)
+                loss = xent_from_logits(model(letters), targets)
                 loss.back(1.0)
                 value = loss.v
                 del loss  # and all that led to it: the next step may write to the same memory
@@ -94,15 +93,9 @@ def check_loss(loss: float, steps: int, lr: float) -> None:
 
 def mean_loss(model: Model, examples: Examples, size: int = 4096) -> float:
     """The mean loss over all examples, in nats per letter, worked out for about `size` targets at a time."""
-    loss_of = loss_function(model)
     total, count = 0.0, 0
     for part in examples.parts(size):
         letters, targets = part.pairs()
-        total += loss_of(model(letters), targets).v * part.targets
+        total += xent_from_logits(model(letters), targets).v * part.targets
         count += part.targets
     return total / count
-
-
-def loss_function(model: Model) -> Callable[[Node, Ids], Node]:
-    """The mean cross-entropy at the targets; of whole words, without the padding."""
-    return masked_xent_from_logits if reads_words(model) else xent_from_logits

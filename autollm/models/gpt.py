@@ -64,7 +64,7 @@ class GPT(Model):
 
     def __call__(self, words: Ids) -> Node:
         (B, T), D = words.shape, self.wte.v.shape[1]
-        emb = add_positions(gather_rows(self.wte, words), self.wpe)  # (B, T, D)
+        emb = add_positions(self.wpe, gather_rows(self.wte, words))  # (B, T, D)
         x = rms_norm(reshape(emb, B * T, D))
         for block in self.blocks:
             x = block(x, B, T)

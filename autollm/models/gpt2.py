@@ -86,7 +86,7 @@ class GPT2(Model):
 
     def __call__(self, words: Ids) -> Node:
         (B, T), D = words.shape, self.wte.v.shape[1]
-        x: Node = reshape(add_positions(gather_rows(self.wte, words), self.wpe), B * T, D)
+        x: Node = reshape(add_positions(self.wpe, gather_rows(self.wte, words)), B * T, D)
         for block in self.blocks:
             x = block(x, B, T)
         return matmul_wh(self.head, self.norm(x))  # (B * T, V)

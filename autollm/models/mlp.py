@@ -39,5 +39,5 @@ class MLP(Model):
             raise ValueError(f"mlp: contexts must be (B, {K}), got {contexts.shape}")
         codes, letters = rows_in_use(self.E, contexts)
         made = reshape(matmul_wh(self.H, codes), -1, hidden)  # (letters * K, hidden): row letter * K + k
-        h = tanh(add_bias(embedding_bag(made, letters * np.int32(K) + self.block), self.d))
+        h = tanh(add_bias(self.d, embedding_bag(made, letters * np.int32(K) + self.block)))
         return linear(self.U, self.b, h)  # (B, V)

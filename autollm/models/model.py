@@ -68,7 +68,7 @@ class Shapes(Initial):
 
     def constant(self, value: float, *shape: int) -> Param:
         param = Param(0.0)
-        param.v = np.broadcast_to(param.v, shape)
+        param.keep_in(np.broadcast_to(param.v, shape), param.grad)
         return param
 
 

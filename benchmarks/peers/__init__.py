@@ -73,6 +73,7 @@ def deviation(peer: type[Peer], name: str, steps: int = 20) -> float:
     bag: Any = task.model
     for chosen in rows:
         _, dE, dW = bag_loss(bag, *task.examples[chosen].pairs())
-        bag.E.v, bag.W.v = bag.E.v - RATE * dE, bag.W.v - RATE * dW  # in float64 from here on
+        for param, grad in ((bag.E, dE), (bag.W, dW)):
+            param.keep_in(param.v - RATE * grad, grad)  # in float64 from here on
     pairs = zip(trained.weights(), (bag.E.v, bag.W.v), strict=True)
     return max(float(np.abs(np.asarray(theirs) - reference).max()) for theirs, reference in pairs)
