@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
         for option in ("smoke", "machine_label"):
             if getattr(config.option, option):
                 raise pytest.UsageError(f"--{option.replace('_', '-')} goes with --benchmark")
+        for package in ("hypothesis", "scipy"):
+            if find_spec(package) is None:
+                raise pytest.UsageError(f"the tests need {package}: pip install -e '.[test]'")
         return
     if not config.pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError("--benchmark needs the benchmark extra: pip install -e '.[benchmark]'")

@@ -5,6 +5,7 @@ imported when one is first asked for: what only reads words or draws a table doe
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from autollm.interrupts import interrupts, is_command
@@ -53,6 +54,12 @@ _HOMES = (  # `linear` is also a schedule of learning.optim, so that comes last
     "node", "bricks.attention", "bricks.cross_entropy", "bricks.embedding", "bricks.layout", "bricks.matmul",
     "bricks.norm", "bricks.pointwise", "learning.optim",
 )  # fmt: skip
+
+# In a wheel, kernels/ and data/ are inside this package. In a clone they stand beside it, so the folder
+# above becomes a second place for its modules: `autollm.kernels` is the same wherever it is imported.
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+if not os.path.isdir(os.path.join(_FOLDER, "kernels")):
+    __path__.append(os.path.dirname(_FOLDER))
 
 
 def __getattr__(name: str) -> Any:

@@ -13,9 +13,10 @@ def table(
 ) -> str:
     """Lines of columns; those whose numbers are in `left` are aligned to the left, the others to the right.
     A negative number counts from the last column."""
-    cells = [list(header), *map(list, rows)]
+    cells = [[cell.replace("|", r"\|") if markdown else cell for cell in row] for row in (header, *rows)]
     to_left = {i % len(header) for i in left}
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    least = 2 if markdown else 0  # a rule is a dash and a colon at least
+    widths = [max(least, *map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         [cell.ljust(widths[i]) if i in to_left else cell.rjust(widths[i]) for i, cell in enumerate(row)]
         for row in cells

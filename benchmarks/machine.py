@@ -6,7 +6,7 @@ import os
 import platform
 import re
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,17 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "python_compiler": platform.python_compiler(),
-        **{name: version(name) for name in ("numpy", "numba", "llvmlite", "scipy")},
+        **{name: _version(name) for name in ("numpy", "numba", "llvmlite", "scipy")},
         "environment": {name: os.environ[name] for name in SETTINGS if name in os.environ},
     }
+
+
+def _version(package: str) -> str | None:
+    """None if it is not installed: numba uses SciPy, where it is there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 @cache
@@ -76,7 +84,10 @@ def _caches() -> dict[str, str]:
 
 def last_level_cache_bytes() -> int:
     """The size of the largest cache; 32 MB where it is not told."""
-    sizes = [int(size[:-1]) * 1024 for size in _caches().values() if re.fullmatch(r"\d+K", size)]
+    units = {"K": 2**10, "M": 2**20}
+    sizes = [
+        int(size[:-1]) * units[size[-1]] for size in _caches().values() if re.fullmatch(r"\d+[KM]", size)
+    ]
     return max(sizes, default=32 * 2**20)
 
 

@@ -14,6 +14,7 @@ SPREAD_LIMIT = 0.03  # interquartile range of the rounds, relative to their medi
 DRIFT_LIMIT = 0.02  # last third of the rounds against the first
 BUSY_LIMIT = 0.1  # cores that other programs kept busy
 STEAL_LIMIT = 0.01  # share of the time in which a virtual machine was not given its core
+STAT = Path("/proc/stat")
 JUDGED = "test_step"  # by the benchmarks that start so
 
 
@@ -43,7 +44,7 @@ def _load() -> float | None:
 def _cpu_seconds() -> tuple[float, float, float] | None:
     """CPU seconds so far: of everybody, of us and our children, and stolen by other machines."""
     try:
-        line = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+        line = STAT.read_text().split("\n", 1)[0].split()
     except OSError:
         return None
     user, nice, system, _idle, _wait, irq, softirq, steal = (int(ticks) for ticks in line[1:9])
@@ -52,10 +53,10 @@ def _cpu_seconds() -> tuple[float, float, float] | None:
     return (user + nice + system + irq + softirq) / hertz, ours, steal / hertz
 
 
-def of_rounds(entry: dict[str, Any]) -> dict[str, float]:
+def of_rounds(durations: list[float], work: list[float]) -> dict[str, float]:
     """A benchmark's spread (interquartile range) and drift (last third of its rounds against the
     first), in seconds per unit of work, relative to the median."""
-    seconds = np.array(entry["stats"]["data"]) / np.array(entry["extra_info"]["work"])
+    seconds = np.array(durations) / np.array(work)
     third = max(len(seconds) // 3, 1)
     low, middle, high = np.percentile(seconds, [25, 50, 75])
     drift = np.median(seconds[-third:]) / np.median(seconds[:third]) - 1

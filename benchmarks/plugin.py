@@ -22,10 +22,9 @@ import numpy as np
 import pytest
 from pytest_benchmark.logger import PytestBenchmarkWarning
 
-from benchmarks import machine, noise, report
+from benchmarks import machine, noise, summary
+from benchmarks.compare.runs import SCHEMA, parse
 from benchmarks.fingerprint import fingerprint
-from benchmarks.reference import optimum
-from benchmarks.runs import SCHEMA, parse
 from benchmarks.workloads import SIZES, WORKLOADS, golden_loss
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -50,7 +49,6 @@ class Suite:
     def __init__(self, config: pytest.Config) -> None:
         if numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK:
             raise pytest.UsageError("--benchmark: unset NUMBA_DISABLE_JIT and NUMBA_BOUNDSCHECK")
-        config.addinivalue_line("markers", "visits(n): visit this benchmark n times, not as often as others")
         # It warns when nothing was measured, which pytest says itself, and after every failed check:
         # once outside of tests, where filters hold already, and in tests, where the settings' do.
         warnings.simplefilter("ignore", PytestBenchmarkWarning)
@@ -59,6 +57,9 @@ class Suite:
         self.units: dict[str, int] = {}  # how much of each benchmark makes a round
         self.label = config.option.machine_label or machine.label()
         self.activity = noise.Activity()
+        self.everything = config.args_source is not pytest.Config.ArgsSource.ARGS  # no file was named
+        self.to_do, self.done = 0, 0  # visits
+        self.facts: dict[str, Any] = {}
         self.output: dict[str, Any] = {}
         self.target = config.option.benchmark_json or self._new_file()
         self.target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +84,13 @@ class Suite:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: item.callspec.params["visit"])  # type: ignore[attr-defined]
+        self.to_do = len(items)
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.everything = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.done += report.when == "call" and report.passed
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -139,24 +147,27 @@ class Suite:
     def pytest_benchmark_update_commit_info(self, commit_info: dict[str, Any]) -> None:
         commit_info["project"] = "autollm"  # and not the name of a folder
 
+    # pytest-benchmark calls the next two once for each file that it was asked for.
+
     @pytest.hookimpl(wrapper=True)
     def pytest_benchmark_generate_json(self, benchmarks: list[Any]) -> Iterator[None]:
-        _merge_visits(benchmarks)
+        benchmarks[:] = merge_visits(benchmarks)
         return (yield)
 
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
-        for entry in output_json["benchmarks"]:
-            entry["extra_info"] |= noise.of_rounds(entry)
-        output_json["autollm"] = {
+        self.facts = self.facts or {
             "schema": SCHEMA,
             "label": self.label,
             "smoke": self.pace is SMOKE,
+            "complete": self.everything and self.done == self.to_do,
             "fingerprint": fingerprint(),
             "golden": {name: golden_loss(name) for name in WORKLOADS},
-            "optimum": {name: optimum(name) for name in SIZES},
+            "optimum": {name: WORKLOADS[name].least for name in SIZES},
             "noise": noise.of_run(output_json["benchmarks"], self.activity.so_far()),
         }
-        self.output = output_json
+        output_json["autollm"] = self.facts
+        if not self.output and output_json["benchmarks"]:
+            self.output = output_json
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
@@ -166,7 +177,7 @@ class Suite:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.output:
             terminalreporter.section(f"{self.label}: steps per second, and one second of training")
-            terminalreporter.write_line(report.render(parse(self.output, self.target)))
+            terminalreporter.write_line(summary.render(parse(self.output, self.target)))
             terminalreporter.write_line(f"\nkept in {_relative(self.target)}")
 
 
@@ -184,22 +195,34 @@ def _units(run: Callable[..., Any], fresh: Callable[[], tuple[Any, ...]], second
         n = max(2 * n, int(n * seconds / 3 / max(elapsed, 1e-6)))
 
 
-def _merge_visits(benchmarks: list[Any]) -> None:
-    """Make one benchmark of all its visits: rounds in order, lists of facts end to end."""
-    first: dict[str, Any] = {}
+def merge_visits(benchmarks: list[Any]) -> list[Any]:
+    """One benchmark for all visits to it: rounds in order, lists of facts end to end.
+
+    Left out are visits that failed or were cut short. What has been merged stays as it is.
+    """
+    merged: dict[str, Any] = {}
     for bench in benchmarks:
+        facts = bench.extra_info
+        if "visits" in facts:
+            merged[bench.fullname] = bench
+            continue
+        is_whole = bench.stats.data and len(facts.get("work", [])) == len(bench.stats.data)
+        if bench.has_error or not is_whole:
+            continue
         bench.name, bench.fullname = _without_visit(bench.name), _without_visit(bench.fullname)
         bench.params = {key: value for key, value in bench.params.items() if key != "visit"} or None
         bench.param = "-".join(str(value) for value in bench.params.values()) if bench.params else None
-        one = first.setdefault(bench.fullname, bench)
+        one = merged.setdefault(bench.fullname, bench)
         if one is bench:
-            bench.extra_info["visits"] = 1
+            facts["visits"] = 1
             continue
         one.stats.data.extend(bench.stats.data)
         one.extra_info["visits"] += 1
-        for key, value in bench.extra_info.items():
+        for key, value in facts.items():
             one.extra_info[key] = one.extra_info[key] + value if isinstance(value, list) else value
-    benchmarks[:] = first.values()
+    for bench in merged.values():
+        bench.extra_info |= noise.of_rounds(bench.stats.data, bench.extra_info["work"])
+    return list(merged.values())
 
 
 def _without_visit(name: str) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import numpy.typing as npt
 
 from autollm.buffers import Ids
 from autollm.learning.examples import Examples
 from autollm.models.bag import Bag
-from benchmarks.workloads import ALPHABET, WORKLOADS, examples_of
+from benchmarks.workloads import ALPHABET
 
 Matrix = npt.NDArray[np.float64]
 
@@ -44,16 +42,14 @@ def letter_counts(examples: Examples) -> Matrix:
     return counts
 
 
-@cache
-def optimum(name: str) -> float:
-    """The least loss that any bag can have on a workload's examples, in nats per letter.
+def least_loss(examples: Examples) -> float:
+    """The least loss that any bag can have on examples, in nats per letter. Needs SciPy.
 
     The loss depends on E and W through M = E @ W.T alone, and is convex in M.
     """
     from scipy.optimize import minimize
 
-    examples, V = examples_of(WORKLOADS[name]), ALPHABET.size
-    counts = letter_counts(examples)
+    counts, V = letter_counts(examples), ALPHABET.size
 
     def loss_and_slope(flat: Matrix) -> tuple[float, Matrix]:
         loss, dlogits = softmax_loss(counts @ flat.reshape(V, V), examples.rows[:, -1])

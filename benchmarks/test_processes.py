@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+ROOT = Path(__file__).parent.parent  # where `autollm` can be imported from, installed or not
 
 # Tells the most memory that the process has held, in MB. Linux counts what a parent held towards a
 # child's getrusage, so there the process's own account is read.
@@ -31,6 +34,7 @@ def python(code: str, **environment: str) -> dict[str, Any]:
     """Run code in a new interpreter; the last line that it prints is a dict."""
     done = subprocess.run(
         [sys.executable, "-c", code],
+        cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         check=True,
@@ -62,8 +66,12 @@ def test_first_step_warm(measure_once: Any) -> None:
 def test_prompt_to_prompt(measure_once: Any) -> None:
     """The default command with one step, not a second of them: what a user waits for besides training."""
     command = [sys.executable, "-m", "autollm.train", "--steps", "1"]
-    subprocess.run(command, capture_output=True, check=True)  # fills the cache if nobody has
-    measure_once(lambda: subprocess.run(command, capture_output=True, check=True), "ms")
+
+    def run() -> None:
+        subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+
+    run()  # fills the cache if nobody has
+    measure_once(run, "ms")
 
 
 @pytest.mark.visits(3)

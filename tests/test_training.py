@@ -21,7 +21,7 @@ from autollm.learning.words import read_words
 from autollm.models import build, configure, parameters
 from autollm.models.bag import Bag, ReorderedBag
 from autollm.models.model import Initial
-from benchmarks.reference import optimum
+from benchmarks.reference import least_loss
 
 WORDS = read_words("names").distinct
 ALPHABET = Alphabet.of(WORDS)
@@ -73,7 +73,7 @@ def test_both_orders_give_the_same_loss_and_gradients():
 
 
 def test_training_reaches_the_convex_minimum():
-    least = optimum("64x3x32")  # of the same examples
+    least = least_loss(EXAMPLES)
     model = build(configure("bag"), ALPHABET.size)
     train(model, EXAMPLES, bag_plan(steps=50_000))
     assert least <= mean_loss(model, EXAMPLES) <= least + 0.01

@@ -6,7 +6,7 @@ import re
 from statistics import mean
 
 from autollm.tables import number, table
-from benchmarks.runs import CALIBRATORS, Run, Series
+from benchmarks.compare.runs import CALIBRATORS, Run, Series
 
 ORIGINAL_STEPS = 4200  # in one second, at the first workload's size, as the original reports
 
@@ -113,6 +113,8 @@ def _calibrators(run: Run) -> str:
 def _noise(run: Run) -> str:
     if run.smoke:
         return "This was a smoke run: its figures mean nothing."
+    if not run.complete:
+        return "This run is incomplete: not every visit was made."
     if run.noise["noisy"]:
         return f"This run was NOISY: {'; '.join(run.noise['why'])}."
     return "This run was quiet."

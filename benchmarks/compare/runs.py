@@ -1,23 +1,28 @@
-"""Files of results: reading them, and refusing what is not one."""
+"""Files of results: reading them, and refusing what is not one.
+
+Everything that comes from a file is checked here, once: what a `Run` holds can be used as it is.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA = 1
+from autollm.errors import InputError
+
+SCHEMA = 2
 TIMES = {"s": 1.0, "ms": 1e3, "ns": 1e9}  # units of rows that show a time; all others are rates
 PARTS = ("configuration", "data", "source")  # of a fingerprint
 CALIBRATORS = ("dispatch", "interpreter", "fma", "memory")  # rows about the machine alone
+MAX_BYTES = 64 * 2**20
 
-
-class InputError(Exception):
-    """A file or option that cannot be used; the message is one line."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A file of results."""
+    """A file of results. All texts in it can be printed on one line."""
 
     path: Path
     label: str
@@ -56,6 +61,7 @@ class Run:
     machine: dict[str, Any]
     noise: dict[str, Any]
     smoke: bool
+    complete: bool
     series: dict[str, Series]
 
     @property
@@ -64,55 +70,116 @@ class Run:
         return self.identity[:16].replace("T", " ")
 
 
+def plain(text: str) -> str:
+    """A text with a space for every character that has no place in a line: breaks, control characters."""
+    return "".join(c if c.isprintable() else " " for c in text).strip()
+
+
 def parse(content: dict[str, Any], path: Path) -> Run:
-    """A run from the contents of its file. KeyError, TypeError or ValueError if they are damaged."""
-    ours = content["autollm"]
-    series = {}
-    for entry in content["benchmarks"]:
-        facts = entry["extra_info"]
-        speeds = np.array(facts["work"], float) / np.array(entry["stats"]["data"], float)
-        if not (np.isfinite(speeds) & (speeds > 0)).all():
-            raise ValueError(f"{entry['name']} has rounds without a duration")
-        series[entry["name"].removeprefix("test_")] = Series(
-            facts["unit"], speeds.reshape(facts["visits"], -1), facts
+    """A run from the contents of its file. Raises ValueError, saying which part is missing or wrong."""
+    ours = _part(content, "autollm", dict)
+    schema = _part(ours, "schema", int)
+    if schema != SCHEMA:
+        raise ValueError(
+            f"schema {schema} of a {'newer' if schema > SCHEMA else 'older'} version of this suite"
         )
+    noise = _part(ours, "noise", dict)
+    _part(noise, "noisy", bool)
+    series = {}
+    for entry in _part(content, "benchmarks", list):
+        name = _text(entry, "name").removeprefix("test_")
+        series[name] = _series(name, entry)
+    if not series:
+        raise ValueError("no benchmark in it")
+    fingerprint = _part(ours, "fingerprint", dict)
     return Run(
         path,
-        ours["label"],
-        content["datetime"],
-        ours["fingerprint"],
-        ours["golden"],
-        ours["optimum"],
-        content["machine_info"],
-        ours["noise"],
-        ours["smoke"],
+        _text(ours, "label"),
+        _text(content, "datetime"),
+        {part: _text(fingerprint, part) for part in PARTS},
+        _losses(ours, "golden"),
+        _losses(ours, "optimum"),
+        _printable(_part(content, "machine_info", dict)),
+        noise | {"why": _printable(_part(noise, "why", list))},
+        _part(ours, "smoke", bool),
+        _part(ours, "complete", bool),
         series,
     )
+
+
+def _series(name: str, entry: Any) -> Series:
+    """A benchmark's rounds. Raises ValueError unless each has a positive duration and amount of work."""
+    facts = _part(entry, "extra_info", dict)
+    work = _part(facts, "work", list)
+    seconds = _part(_part(entry, "stats", dict), "data", list)
+    visits = _part(facts, "visits", int)
+    if len(work) != len(seconds) or visits < 1 or not work or len(work) % visits:
+        raise ValueError(f"{name}: {len(work)} amounts of work, {len(seconds)} durations, {visits} visits")
+    pairs = zip(work, seconds, strict=True)
+    speeds = [_positive(f"{name}: work", one) / _positive(f"{name}: duration", s) for one, s in pairs]
+    losses = [_positive(f"{name}: loss", loss) for loss in _part({"loss": []} | facts, "loss", list)]
+    return Series(_text(facts, "unit"), np.array(speeds).reshape(visits, -1), facts | {"loss": losses})
+
+
+def _part(content: Any, key: str, kind: type[T]) -> T:
+    """What a dict has under a key, which must be of that kind."""
+    if not isinstance(content, dict) or key not in content:
+        raise ValueError(f"{key!r} is missing")
+    if type(content[key]) is not kind:
+        raise ValueError(f"{key!r} is not a {kind.__name__}")
+    value: T = content[key]
+    return value
+
+
+def _text(content: Any, key: str) -> str:
+    return plain(_part(content, key, str))
+
+
+def _losses(content: dict[str, Any], key: str) -> dict[str, float]:
+    """Positive numbers by the names of workloads."""
+    return {plain(name): _positive(key, value) for name, value in _part(content, key, dict).items()}
+
+
+def _positive(what: str, value: Any) -> float:
+    number = float(value) if type(value) in (int, float) and abs(value) < 1e300 else math.nan
+    if not number > 0:
+        raise ValueError(f"{what} is {str(value)[:40]!r}, not a positive number")
+    return number
+
+
+def _printable(value: Any) -> Any:
+    """A value from JSON with all of its texts on one line."""
+    if isinstance(value, dict):
+        return {plain(key): _printable(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_printable(one) for one in value]
+    return plain(value) if isinstance(value, str) else value
 
 
 def load(path: Path) -> Run:
     """Read a file of results. Raises InputError for anything else, and says what it is."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})"
         ) from None
-    except ValueError as error:
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path}: more than {MAX_BYTES >> 20} MB, which no results are")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a whole JSON file, cut short or damaged ({error})") from None
     if not isinstance(content, dict) or "benchmarks" not in content:
         raise InputError(f"{path}: not a file of benchmark results")
     if "autollm" not in content:
         raise InputError(f"{path}: results of pytest-benchmark, but of another project")
     try:
-        if content["autollm"]["schema"] > SCHEMA:
-            raise InputError(f"{path}: written by a newer version of this suite")
-        run = parse(content, path)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged results ({error!r})") from None
-    if not run.series:
-        raise InputError(f"{path}: no benchmark in it")
-    return run
+        return parse(content, path)
+    except ValueError as error:
+        raise InputError(f"{path}: damaged results ({error})") from None
 
 
 def load_all(paths: list[Path], any_source: bool = False) -> tuple[list[Run], list[str]]:

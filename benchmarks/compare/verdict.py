@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.runs import Run, Series
+from benchmarks.compare.runs import Run, Series
 
 CONFIDENCE = 0.95
 RESAMPLES = 5000
@@ -84,8 +84,12 @@ def judge(name: str, first: Run, other: Run) -> Verdict:
         return Verdict(NOT_COMPARABLE, reason="not measured in both")
     if first.smoke or other.smoke:
         return Verdict(NOT_COMPARABLE, reason="a smoke run")
+    if min(len(a.speeds), len(b.speeds)) < 2:
+        return Verdict(NOT_COMPARABLE, reason="visited only once, so nothing is known of its noise")
     measured = name.partition("[")[2].rstrip("]")
     workloads = [one for one in first.golden if f"{measured}-".startswith(f"{one}-")]
+    if not all(one in other.golden for one in workloads):
+        return Verdict(NOT_COMPARABLE, reason="the golden steps were not made in both")
     if any(abs(other.golden[one] / first.golden[one] - 1) > 1e-3 for one in workloads):
         return Verdict(NOT_COMPARABLE, reason="the golden steps end with another loss")
     return verdict(a, b)
@@ -113,14 +117,16 @@ def verdict(a: Series, b: Series) -> Verdict:
         rng=np.random.default_rng(0),
     ).confidence_interval
     low, high = float(interval.low), float(interval.high)
-    margin = max(LEAST_EFFECT, unrest(a), unrest(b))
+    margin = max(LEAST_EFFECT, spread_of_visits(a), spread_of_visits(b))
     word = FASTER if low > 1 + margin else SLOWER if high < 1 / (1 + margin) else SAME
     return Verdict(word, ratio, low, high)
 
 
-def unrest(series: Series) -> float:
-    """How far two thirds of a run's visits lie apart, relative to their size: of a normal distribution,
-    one standard deviation to either side."""
+def spread_of_visits(series: Series) -> float:
+    """How far apart the middle two thirds of a run's visits lie, relative to their size.
+
+    Of a normal distribution these are all within one standard deviation of its mean.
+    """
     low, high = np.percentile(series.visits, [16, 84])
     return float(high / low - 1)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import io
 import re
 from pathlib import Path
 
-from benchmarks.comparison import FASTER, SLOWER, Row, Verdict
-from benchmarks.runs import InputError, Run
+from autollm.files import replace_file
+from benchmarks.compare.runs import Run
+from benchmarks.compare.verdict import FASTER, SLOWER, Row, Verdict
 
 DETAILS = ("kernel", "batch", "words")  # many rows, left to the table
 COLOURS = {FASTER: "#0072b2", SLOWER: "#d55e00"}  # told apart by colour-blind readers too
@@ -15,11 +16,9 @@ NEITHER = "#888888"
 
 
 def draw(runs: list[Run], rows: list[Row], target: Path) -> None:
-    """Write the picture. Raises InputError without matplotlib, or if `target` cannot be written."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise InputError("--plot needs matplotlib: pip install matplotlib") from None
+    """Write the picture. Raises InputError if `target` cannot be written."""
+    import matplotlib
+
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -39,7 +38,8 @@ def draw(runs: list[Run], rows: list[Row], target: Path) -> None:
         low, high = _range([row.verdicts[i] for row in chosen])
         axis.set_xlim(min(low, 0.8) / 1.05, max(high, 1.25) * 1.05)
         axis.grid(axis="x", color="#dddddd", zorder=0)
-        axis.set_title(f"{run.label}, {run.when}\nrelative to {runs[0].label}, {runs[0].when}", fontsize=9)
+        title = f"{run.label}, {run.when}\nrelative to {runs[0].label}, {runs[0].when}"
+        axis.set_title(title, fontsize=9, parse_math=False)  # a label may have a dollar sign
         axis.set_xlabel("speed ratio: slower  ←  1  →  faster")
     axes[0][0].set_yticks(range(len(chosen)), [row.name for row in chosen], fontsize=8)
     axes[0][0].set_ylim(len(chosen) - 0.5, -0.5)
@@ -63,10 +63,6 @@ def _range(verdicts: list[Verdict]) -> tuple[float, float]:
 
 
 def _save(figure, target: Path) -> None:  # type: ignore[no-untyped-def]
-    partial = target.with_name(f".{target.stem}.partial{target.suffix}")
-    try:
-        figure.savefig(partial, dpi=150)
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"cannot write {target}: {error.strerror}") from None
+    picture = io.BytesIO()
+    figure.savefig(picture, format=target.suffix[1:], dpi=150)
+    replace_file(str(target), picture.getvalue())

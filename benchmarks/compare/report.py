@@ -1,0 +1,128 @@
+"""The comparison as text: a table, what differs between the machines, and what may explain the ratios."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from statistics import mean
+
+from autollm.tables import number, table
+from benchmarks.compare.runs import CALIBRATORS, Run
+from benchmarks.compare.verdict import (
+    CONFIDENCE,
+    NOT_COMPARABLE,
+    Row,
+    Verdict,
+    differences,
+    expectations,
+)
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+SOFTWARE = ("python", "numba")  # facts about the machine that head the comparison
+
+
+def render(runs: list[Run], rows: list[Row], markdown: bool = False) -> str:
+    """The whole comparison as text."""
+    legend = [
+        [letter, run.label, run.when, *(str(run.machine.get(one, "-")) for one in SOFTWARE), run.path.name]
+        for letter, run in zip(LETTERS, runs, strict=False)
+    ]
+    parts = [
+        table(["", "machine", "date (UTC)", *SOFTWARE, "file"], legend, left=range(6), markdown=markdown),
+        table(*_rows(runs, rows), markdown=markdown),
+        *(["\n".join(_losses(runs))] if any("one_second" in row.name for row in rows) else []),
+        *_differences(runs, markdown),
+        *(["They measured different versions of this program."] if _have_other_sources(runs) else []),
+        "\n".join(line for i in range(1, len(runs)) for line in _explanation(runs, rows, i)),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _rows(runs: list[Run], rows: list[Row]) -> tuple[list[str], list[list[str]]]:
+    header = ["benchmark", "unit", "A"]
+    for letter in LETTERS[1 : len(runs)]:
+        header += [letter, f"{letter}/A", f"{CONFIDENCE:.0%} interval", ""]
+    lines = []
+    for row in rows:
+        line = [row.name, row.unit, number(row.medians[0])]
+        for median, verdict in zip(row.medians[1:], row.verdicts, strict=True):
+            line += [number(median), *_cells(verdict)]
+        lines.append(line)
+    return header, lines
+
+
+def _cells(verdict: Verdict) -> list[str]:
+    if verdict.word == NOT_COMPARABLE:
+        return ["-", "-", f"{verdict.word}: {verdict.reason}"]
+    return [f"{verdict.ratio:.2f}", f"{verdict.low:.2f} .. {verdict.high:.2f}", verdict.word]
+
+
+def _losses(runs: list[Run]) -> list[str]:
+    """The loss that one second of training reached in each run, beside the least there is."""
+    lines = []
+    for size, optimum in runs[0].optimum.items():
+        series = [run.series.get(f"one_second[{size}]") for run in runs]
+        losses = ", ".join(
+            f"{letter} {mean(one.facts['loss']):.4f}"
+            for letter, one in zip(LETTERS, series, strict=False)
+            if one and one.facts["loss"]
+        )
+        if losses:
+            lines.append(f"Loss after one second, {size}: {losses}; the least possible is {optimum:.4f}.")
+    return lines
+
+
+def _differences(runs: list[Run], markdown: bool) -> list[str]:
+    found = [[key, *values] for key, values in differences(runs).items()]
+    if not found:
+        return ["The machines and their software are the same."]
+    header = ["what differs", *LETTERS[: len(runs)]]
+    return [table(header, found, left=range(len(header)), markdown=markdown)]
+
+
+def _have_other_sources(runs: list[Run]) -> bool:
+    return len({run.fingerprint["source"] for run in runs}) > 1
+
+
+def _explanation(runs: list[Run], rows: list[Row], i: int) -> list[str]:
+    """Noise, and what the calibrators say about why run i differs from the first."""
+    letter, run = LETTERS[i], runs[i]
+    shown = (("A", runs[0]), (letter, run)) if i == 1 else ((letter, run),)
+    lines = [f"{name} is incomplete: not every visit was made." for name, one in shown if not one.complete]
+    lines += [
+        f"{name} was noisy: {'; '.join(noisy.noise['why'])}." for name, noisy in shown if noisy.noise["noisy"]
+    ]
+    verdicts = {row.name: row.verdicts[i - 1] for row in rows}
+    ratios = [
+        f"{name} {verdicts[name].ratio:.2f}"
+        for name in CALIBRATORS
+        if name in verdicts and verdicts[name].ratio
+    ]
+    if ratios:
+        lines.append(f"Calibrators, {letter}/A: {', '.join(ratios)}.")
+    lines += [
+        f"{one.name}: {one.python_share:.0%} of A's time is Python; from interpreter and fma one expects "
+        f"{letter}/A = {one.expected:.2f}, measured {one.measured:.2f}."
+        for one in expectations(runs[0], run)
+    ]
+    return lines
+
+
+def as_json(runs: list[Run], rows: list[Row]) -> str:
+    """The whole comparison as JSON."""
+    content = {
+        "runs": [
+            {
+                "file": str(run.path),
+                "label": run.label,
+                "when": run.when,
+                "complete": run.complete,
+                "noise": run.noise,
+            }
+            for run in runs
+        ],
+        "rows": [asdict(row) for row in rows],
+        "differences": differences(runs),
+        "expectations": [[asdict(one) for one in expectations(runs[0], run)] for run in runs[1:]],
+    }
+    return json.dumps(content, indent=2)

@@ -1,0 +1,98 @@
+"""A clone with nothing installed but numpy, numba and pytest-benchmark: what works, and what says why not."""
+
+from __future__ import annotations
+
+import importlib.metadata as metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = {"numpy", "numba", "llvmlite"}
+RUNNER = {
+    *("pytest", "pluggy", "iniconfig", "packaging", "pygments"),
+    *("colorama", "exceptiongroup", "tomli"),  # of pytest, on other systems and for older Pythons
+    *("pytest-benchmark", "py-cpuinfo", "py-cpuinfo2"),
+}
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+
+
+def link(packages, folder):
+    """Links to all files of some installed packages, and of no others, so that only they can be imported."""
+    for package in packages:
+        try:
+            files = metadata.files(package) or []
+        except metadata.PackageNotFoundError:
+            continue
+        for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
+            source = Path(str(metadata.distribution(package).locate_file(top)))
+            if not (folder / top).exists():
+                (folder / top).symlink_to(source)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """Runs Python in the repository with so many packages, none of them this one."""
+    folders = {}
+    for name, packages in (("core", CORE), ("runner", CORE | RUNNER)):
+        folders[name] = tmp_path_factory.mktemp(name)
+        link(packages, folders[name])
+
+    def run(which, *arguments):
+        command = [sys.executable, "-S", *arguments]  # -S: no site-packages, no editable install
+        environment = os.environ | {"PYTHONPATH": str(folders[which])}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+def test_it_trains(clone):
+    done = clone("core", "-m", "autollm.train", "--steps", "50", "--samples", "3", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Steps: 50" in done.stdout
+
+
+def test_kernels_and_data_have_one_name(clone):
+    """Whether installed or not, there is one module of each: no second copy as a top-level `kernels`."""
+    code = (
+        "import sys, autollm.kernels, autollm.data\n"
+        "print(autollm.kernels.__name__, autollm.kernels.__file__, 'kernels' in sys.modules)"
+    )
+    told = clone("core", "-c", code).stdout.split()
+    assert told == ["autollm.kernels", str(ROOT / "kernels" / "__init__.py"), "False"]
+
+
+def test_the_benchmarks_run(clone, tmp_path):
+    done = clone(
+        *("runner", "-m", "pytest", "-p", "no:cacheprovider", "--benchmark", "--smoke", "-q"),
+        *(
+            "-k",
+            "interpreter or test_step[64x3x32-visit0] or import",
+            f"--benchmark-json={tmp_path / 'x.json'}",
+        ),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "step" in done.stdout and (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("which", "arguments", "told"),
+    [
+        (
+            "runner",
+            ["pytest", "-p", "no:cacheprovider"],
+            "the tests need hypothesis: pip install -e '.[test]'",
+        ),
+        ("core", ["benchmarks.compare", "a", "b"], "comparing needs scipy: pip install -e '.[benchmark]'"),
+    ],
+    ids=["tests", "compare"],
+)
+def test_what_needs_more_says_so_in_a_line(clone, which, arguments, told):
+    done = clone(which, "-m", *arguments)
+    said = (done.stdout + done.stderr).strip()
+    assert done.returncode not in (0, 1)
+    assert told in said and said.count("\n") == 0

@@ -1,0 +1,171 @@
+"""What a run says about its machine and its noise: made-up machines, known answers."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not installed")
+
+from benchmarks import machine, noise
+
+HOST = "host-with-a-name-of-its-own"
+
+
+def test_spread_and_drift_of_known_rounds():
+    """Nine rounds of 10 units: 1 s, then 2 s, then 4 s. Quartiles 1, 2, 4; thirds 1 and 4."""
+    durations = [10.0, 10.0, 10.0, 20.0, 20.0, 20.0, 40.0, 40.0, 40.0]
+    assert noise.of_rounds(durations, [10] * 9) == {"spread": 1.5, "drift": 3.0}
+    assert noise.of_rounds(durations[::-1], [10] * 9) == {"spread": 1.5, "drift": -0.75}
+    assert noise.of_rounds([1.0, 2.0, 4.0], [1, 2, 4]) == {"spread": 0.0, "drift": 0.0}, "per unit of work"
+
+
+QUIET = {"others_busy_cores": 0.0, "steal": 0.0}
+
+
+def step(spread=0.0, drift=0.0, name="test_step[x]"):
+    return {"name": name, "extra_info": {"spread": spread, "drift": drift}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "activity", "why"),
+    [
+        ([step(0.04)], QUIET, "rounds of the training step spread by 4.0% (limit 3%)"),
+        ([step(drift=0.03)], QUIET, "the training step drifted by 3.0% during the run (limit 2%)"),
+        ([step(drift=-0.03)], QUIET, "the training step drifted by 3.0% during the run (limit 2%)"),
+        ([step()], QUIET | {"others_busy_cores": 0.2}, "other programs kept 0.2 cores busy"),
+        ([step()], QUIET | {"steal": 0.02}, "the host took 2.0% of the time away from this virtual machine"),
+    ],
+)
+def test_each_kind_of_noise_is_called_noise(entries, activity, why):
+    assert noise.of_run(entries, activity)["why"] == [why]
+    assert noise.of_run(entries, activity)["noisy"]
+
+
+def test_a_quiet_run_is_quiet():
+    entries = [step(0.02, -0.01), step(0.9, 0.9, "test_import[x]")]  # which is not what is judged
+    found = noise.of_run(entries, {"others_busy_cores": 0.05, "steal": 0.005})
+    assert found == {
+        "noisy": False, "why": [], "spread": 0.02, "drift": 0.01, "others_busy_cores": 0.05, "steal": 0.005
+    }  # fmt: skip
+    assert not noise.of_run([], {})["noisy"]
+
+
+def test_a_run_is_judged_by_its_typical_step():
+    assert not noise.of_run([step(0.01), step(0.02), step(0.5)], QUIET)["noisy"]
+    assert noise.of_run([step(0.01), step(0.05), step(0.5)], QUIET)["spread"] == 0.05
+
+
+def test_what_the_kernel_counts(monkeypatch, tmp_path):
+    """user, nice, system, irq and softirq are busy; idle and waiting are not; stolen time is apart."""
+    (tmp_path / "stat").write_text("cpu  100 20 30 5000 600 7 8 90 11 12\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+    monkeypatch.setattr(noise, "STAT", tmp_path / "stat")
+    monkeypatch.setattr(noise.os, "sysconf", lambda name: 10)
+    own = SimpleNamespace(user=1.0, system=2.0, children_user=4.0, children_system=8.0, elapsed=99.0)
+    monkeypatch.setattr(noise.os, "times", lambda: own)
+    assert noise._cpu_seconds() == (16.5, 15.0, 9.0)
+    monkeypatch.setattr(noise, "STAT", tmp_path / "missing")
+    assert noise._cpu_seconds() is None
+
+
+def test_what_others_did_is_without_what_we_did(monkeypatch):
+    moments, accounts = iter([100.0, 110.0]), iter([(50.0, 30.0, 1.0), (68.0, 43.0, 2.5)])
+    monkeypatch.setattr(noise.time, "perf_counter", lambda: next(moments))
+    monkeypatch.setattr(noise, "_cpu_seconds", lambda: next(accounts))
+    monkeypatch.setattr(noise, "_load", lambda: 1.25)
+    assert noise.Activity().so_far() == {
+        "seconds": 10.0, "load_before": 1.25, "load_after": 1.25, "others_busy_cores": 0.5, "steal": 0.15
+    }  # fmt: skip
+
+
+def test_a_system_that_tells_nothing(monkeypatch):
+    monkeypatch.setattr(noise, "_cpu_seconds", lambda: None)
+    monkeypatch.setattr(noise, "_load", lambda: None)
+    assert set(noise.Activity().so_far()) == {"seconds"}
+
+
+@pytest.fixture
+def cpu(monkeypatch, tmp_path):
+    """A made-up core with four caches."""
+    monkeypatch.setattr(machine, "CPU", tmp_path)
+    caches = (
+        ("1", "Data", "48K"),
+        ("1", "Instruction", "32K"),
+        ("2", "Unified", "2048K"),
+        ("3", "Unified", "96M"),
+    )
+    for i, (level, kind, size) in enumerate(caches):
+        folder = tmp_path / "cache" / f"index{i}"
+        folder.mkdir(parents=True)
+        for name, text in (("level", level), ("type", kind), ("size", size)):
+            (folder / name).write_text(f"{text}\n")
+    (tmp_path / "cpufreq").mkdir()
+    (tmp_path / "cpufreq" / "scaling_governor").write_text("powersave\n")
+    return tmp_path
+
+
+def test_the_caches_of_a_core(cpu):
+    facts = machine.describe()["cpu"]
+    assert facts["caches"] == {"L1d": "48K", "L1i": "32K", "L2": "2048K", "L3": "96M"}
+    assert facts["governor"] == "powersave"
+    assert machine.last_level_cache_bytes() == 96 * 2**20
+
+
+def test_the_last_cache_is_the_largest(cpu):
+    (cpu / "cache" / "index3" / "size").write_text("32768K\n")
+    assert machine.last_level_cache_bytes() == 32 * 2**20
+    (cpu / "cache" / "index3" / "size").write_text("512K\n")
+    assert machine.last_level_cache_bytes() == 2 * 2**20
+
+
+def test_a_machine_that_does_not_tell_its_caches(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "CPU", tmp_path)
+    monkeypatch.setattr(machine, "_info", dict)
+    assert machine.last_level_cache_bytes() == 32 * 2**20
+    assert machine.describe()["cpu"]["caches"] == {}
+
+
+@pytest.mark.parametrize(
+    ("brand", "label"),
+    [
+        ("Intel(R) Core(TM) i7-12700H CPU @ 2.30GHz", "intel-core-i7-12700h-znver9"),
+        ("AMD EPYC 9554 64-Core Processor", "amd-epyc-9554-znver9"),
+        ("Apple M5", "apple-m5-znver9"),
+    ],
+)
+def test_the_label_is_the_processor(monkeypatch, brand, label):
+    monkeypatch.setattr(machine, "_info", lambda: {"brand_raw": brand})
+    monkeypatch.setattr(machine.llvm, "get_host_cpu_name", lambda: "znver9")
+    assert machine.label() == label
+
+
+def test_settings_that_change_speed_are_told_and_no_others(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("SECRET", "value")
+    facts = machine.describe()
+    assert facts["environment"]["OMP_NUM_THREADS"] == "3"
+    assert "SECRET" not in json.dumps(facts)
+
+
+def test_a_package_that_is_not_there(monkeypatch):
+    def version(name):
+        if name == "scipy":
+            raise machine.PackageNotFoundError
+        return "1.0"
+
+    monkeypatch.setattr(machine, "version", version)
+    facts = machine.describe()
+    assert (facts["scipy"], facts["numba"]) == (None, "1.0")
+
+
+def test_the_host_has_no_name(monkeypatch):
+    import platform
+    import socket
+
+    for owner, name in ((platform, "node"), (socket, "gethostname"), (machine.platform, "node")):
+        monkeypatch.setattr(owner, name, lambda *_: HOST)
+    uname = platform.uname()
+    monkeypatch.setattr(platform, "uname", lambda: uname._replace(node=HOST))
+    assert HOST not in json.dumps(machine.describe()) + machine.label()
