@@ -27,6 +27,18 @@ def ask_for(rows, bits):
     prefetch(rows, start + width - 1)
 
 
+@helper
+def longest_of(rows, bits, first):
+    """How many letters the longest of the rows has that these bits choose."""
+    N, K = rows.shape[0], rows.shape[1] - 1
+    width = first
+    for b in range(bits.shape[0]):
+        row = rows[row_of(bits[b], N)]
+        while width < K and row[width + 1] >= 0:
+            width += 1
+    return width
+
+
 @kernel("rows i4 (N, W), bits u4 (D), first i8, letters i4 (n, L), targets i4 (n, M), widths i8 (n)")
 def draw(rows, bits, first, letters, targets, widths):
     """Fill n batches of B with rows of W = K + 1 tokens, those from column `first` on being targets, which
@@ -50,21 +62,23 @@ def draw(rows, bits, first, letters, targets, widths):
             N, K + 1, bits.shape[0], n, letters.shape[1], n, targets.shape[1], first,
         )
     # fmt: on
-    for i in range(min(AHEAD, n * B)):
-        ask_for(rows, bits[i])
-    chosen = np.empty(B, np.int64)
+    for d in range(min(AHEAD, n * B)):
+        ask_for(rows, bits[d])
     for i in range(n):
-        width = first
-        for b in range(B):
-            if i * B + b + AHEAD < n * B:
-                ask_for(rows, bits[i * B + b + AHEAD])
-            chosen[b] = row_of(bits[i * B + b], N)
-            while width < K and rows[chosen[b], width + 1] >= 0:
-                width += 1
+        width = K if first == K else longest_of(rows, bits[i * B : (i + 1) * B], first)
         widths[i] = width
-        several = width + 1 - first
+        batch_letters = letters[i, : B * width].reshape(B, width)
+        batch_targets = targets[i, : B * (width + 1 - first)].reshape(B, width + 1 - first)
         for b in range(B):
+            d = i * B + b
+            if d + AHEAD < n * B:
+                ask_for(rows, bits[d + AHEAD])
+            row = row_of(bits[d], N)
             for t in range(width):
-                letters[i, b * width + t] = max(rows[chosen[b], t], np.int32(0))
-            for t in range(several):
-                targets[i, b * several + t] = rows[chosen[b], first + t]
+                batch_letters[b, t] = rows[row, t]
+            batch_targets[b, 0] = rows[row, first]  # a window has no other
+            for t in range(first + 1, width + 1):
+                batch_targets[b, t - first] = rows[row, t]
+        if first < K:
+            for j in range(B * width):
+                letters[i, j] = max(letters[i, j], np.int32(0))
