@@ -2,12 +2,20 @@
 
 import numpy as np
 
-from autollm.kernels.kernel import kernel
+from autollm.kernels.kernel import helper, kernel
+
+
+@helper
+def check_rate(rate):
+    """Raise ValueError for a learning rate that would leave nothing of the values."""
+    if not np.isfinite(rate):
+        raise ValueError("the learning rate is NaN or infinite")
 
 
 @kernel("values (P), grads (P), rate f8")
 def sgd_update(values, grads, rate):
     """values -= rate * grads, then grads = 0."""
+    check_rate(rate)
     step = values.dtype.type(rate)
     for i in range(values.shape[0]):
         values[i] -= step * grads[i]
@@ -17,6 +25,7 @@ def sgd_update(values, grads, rate):
 @kernel("values (P), grads (P), speeds (P), rate f8, keep f8")
 def momentum_update(values, grads, speeds, rate, keep):
     """speeds = keep * speeds + grads; values -= rate * speeds; then grads = 0."""
+    check_rate(rate)
     step, kept = values.dtype.type(rate), values.dtype.type(keep)
     for i in range(values.shape[0]):
         speeds[i] = kept * speeds[i] + grads[i]
@@ -31,6 +40,7 @@ def adam_update(values, grads, moments, count, rate, beta1, beta2, decay):
     m = beta1 * m + (1 - beta1) * grads;  v = beta2 * v + (1 - beta2) * grads**2
     values -= rate * (m / (1 - beta1**count) / (sqrt(v / (1 - beta2**count)) + 1e-8) + decay * values)
     """
+    check_rate(rate)
     real = values.dtype.type
     keep, gain = real(beta1), real(1.0 - beta1)
     keep_square, gain_square = real(beta2), real(1.0 - beta2)

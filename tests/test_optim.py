@@ -147,6 +147,18 @@ def test_vectors_that_do_not_agree_are_refused(update, arguments):
             update(*(longer.get(argument, argument) for argument in arguments))
 
 
+@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("rate", [np.nan, np.inf, -np.inf])
+def test_a_rate_that_is_no_number_is_refused(name, rate):
+    """And nothing has changed."""
+    param = Param([1.0, 2.0])
+    optimiser = OPTIMISERS[name]([param])
+    param.grad[:] = [3.0, 4.0]
+    with pytest.raises(ValueError, match="the learning rate is NaN or infinite"):
+        optimiser.step(rate)
+    assert param.v.tolist() == [1.0, 2.0] and param.grad.tolist() == [3.0, 4.0]
+
+
 # --- clipping ----------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from autollm.models import Model, build, parameters
 
 FEW_WORDS = 1000  # fewer than so many are all learned from
 MOST_JUDGED = 2**18  # targets that a loss is estimated on
-MOST_SCORES = 2**27  # as many letters' scores, for all these targets together
+MOST_SCORES = 2**26  # as many letters' scores, for all these targets together
 
 
 @dataclass(frozen=True)

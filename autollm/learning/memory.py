@@ -38,7 +38,7 @@ def available_memory() -> float:
 
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
         limits += [soft] if soft != resource.RLIM_INFINITY else []
-    return min(*limits, *container_limits())
+    return min([*limits, *container_limits()])
 
 
 def container_limits(root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> list[int]:
