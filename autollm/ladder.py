@@ -24,10 +24,12 @@ from autollm.learning.experiment import (
 from autollm.learning.memory import check_memory
 from autollm.learning.plan import Budget, Plan, make_plan
 from autollm.learning.words import read_words
-from autollm.models import MODELS, configure
+from autollm.models import MODELS, Config, configure, nets
 from autollm.remarks import Remarks
 from autollm.tables import table
 
+ON_COUNTS = "+counts"  # what the name of a model that is added to counts ends with
+BEST = "mlp" + ON_COUNTS
 NAMES = 3  # dreamed by every model
 MOMENTS = 16  # of a training run, at which the chart has the held-out loss
 HEADER = ("model", "parameters", "steps", "steps/s", "tokens/s", "training", "held-out", "dreamed")
@@ -92,10 +94,10 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_budget(parser)
     option(
         "--models",
-        type=cli.some(MODELS, "model"),
-        default=",".join(MODELS),
+        type=cli.some([*MODELS, *(name + ON_COUNTS for name in nets())], "model"),
+        default=",".join(rungs()),
         metavar="NAME,...",
-        help="which, in this order (default: %(default)s)",
+        help=f"which, in this order; NAME{ON_COUNTS} is one that is added to counts (default: %(default)s)",
     )
     option(
         "--seed",
@@ -124,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"held out (of {FEW_WORDS} or more, some are)"
             )
     budget = Budget(options.seconds, options.steps)
-    plans = [make_plan(configure(name), budget, options.seed) for name in options.models]
+    plans = [make_plan(config_of(name), budget, options.seed) for name in options.models]
     for plan in plans:
         check_memory(plan, corpus, NAMES)
     tell(
@@ -154,15 +156,25 @@ def main(argv: list[str] | None = None) -> int:
     return interrupts.status or int(any(rung.error for rung in rungs))
 
 
+def rungs() -> list[str]:
+    """All models, and then the best of both: a net on counts."""
+    return [*MODELS, BEST]
+
+
+def config_of(name: str) -> Config:
+    """What a rung is called, as a Config."""
+    return configure(name.removesuffix(ON_COUNTS), name.endswith(ON_COUNTS))
+
+
 def train_in_turn(plans: list[Plan], corpus: Corpus, tell: Remarks, moments: int) -> list[Rung]:
     """Train one model after the other, until a signal comes."""
     rungs = []
     for plan in plans:
         try:
-            rungs.append(Rung(plan.config.model, *train_one(plan, corpus, tell, moments)))
+            rungs.append(Rung(plan.config.name, *train_one(plan, corpus, tell, moments)))
         except (DivergedError, MemoryError) as error:
             reason = str(error) if isinstance(error, DivergedError) else cli.told_of_memory(error)
-            rungs.append(Rung(plan.config.model, error=reason))
+            rungs.append(Rung(plan.config.name, error=reason))
         finally:
             tell.end_progress()
         if interrupts.came:
@@ -172,7 +184,7 @@ def train_in_turn(plans: list[Plan], corpus: Corpus, tell: Remarks, moments: int
 
 def train_one(plan: Plan, corpus: Corpus, tell: Remarks, moments: int) -> tuple[Learned, Judgement, Samples]:
     """Train one model, after its kernels are compiled, and see what it has learned."""
-    name = plan.config.model
+    name = plan.config.name
     before, seconds = report.compiled, report.seconds
     if is_empty_cache():
         tell("compiling the kernels, which takes some seconds for every model, first run only")
@@ -182,7 +194,7 @@ def train_one(plan: Plan, corpus: Corpus, tell: Remarks, moments: int) -> tuple[
             f"{name}: {report.compiled - before} kernels compiled, first run only: "
             f"{report.seconds - seconds:.2f} s"
         )
-    tell.task = f"{name:<7}"
+    tell.task = f"{name:<10}"
     learned = learn(plan, corpus, tell.watch, moments)
     return learned, judge(learned), dream_words(learned, NAMES)
 

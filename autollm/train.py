@@ -26,7 +26,7 @@ from autollm.learning.memory import check_memory
 from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES
 from autollm.learning.plan import Budget, Plan, make_plan
 from autollm.learning.words import read_words
-from autollm.models import MAX_SIZE, MODELS, configure, sizes_of
+from autollm.models import MAX_SIZE, MODELS, configure, nets, sizes_of
 from autollm.remarks import Remarks
 from autollm.sample import add_options
 
@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_data(parser, "names")
     cli.add_budget(parser)
     option("--model", choices=MODELS, default="bag", help=", ".join(MODELS) + default)
+    option("--counts", action="store_true", help="add the model to counts: it learns what counting misses")
     size = cli.whole(1, MAX_SIZE)
     option("--context", type=size, metavar="K", help="letters to look back" + _defaults("context"))
     option("--dim", type=size, metavar="D", help="numbers in a letter's code" + _defaults("dim"))
@@ -69,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=cli.positive_float,
         metavar="RATE",
         help=f"learning rate at its highest (default: the bag 1.5 / context, less for batches below 16; "
-        f"{_rates()}; with an optimiser that is not the model's own: "
+        f"{_rates()}; on counts half of that; with an optimiser that is not the model's own: "
         f"{', '.join(f'{name} {rate:g}' for name, rate in RATES.items())})",
     )
     option(
@@ -113,15 +114,15 @@ def _defaults(size: str) -> str:
 
 def _rates() -> str:
     """The learning rates of the models that have one for all sizes."""
-    rates = {name: model.recipe.lr for name, model in MODELS.items()}
+    rates = {name: recipe.lr for name, recipe in nets().items()}
     return ", ".join(f"{name} {rate:g}" for name, rate in rates.items() if not callable(rate))
 
 
 def _suits(setting: str) -> str:
     """The models' defaults for a setting that all of them have."""
     models: dict[Any, list[str]] = {}
-    for name, model in MODELS.items():
-        models.setdefault(getattr(model.recipe, setting), []).append(name)
+    for name, recipe in nets().items():
+        models.setdefault(getattr(recipe, setting), []).append(name)
     if len(models) == 1:
         return f" (default: {next(iter(models)) or 'none'})"
     told = (f"{value or 'none'} for {', '.join(names)}" for value, names in models.items())
@@ -207,7 +208,8 @@ def save(path: str, learned: checkpoint.Checkpoint) -> InputError | None:
 
 def plan_of(options: argparse.Namespace) -> Plan:
     """The plan that the options make, with the model's own choice of what they leave open."""
-    config = configure(options.model, **{name: getattr(options, name) for name in SIZES})
+    sizes = {name: getattr(options, name) for name in SIZES}
+    config = configure(options.model, options.counts, **sizes)
     budget = Budget(options.seconds, options.steps)
     return make_plan(config, budget, options.seed, **{name: getattr(options, name) for name in SETTINGS})
 
@@ -215,6 +217,8 @@ def plan_of(options: argparse.Namespace) -> Plan:
 def settled(plan: Plan) -> dict[str, Any]:
     """What the options left open, as the plan has it."""
     sizes = {name: plan.config.sizes.get(name) for name in SIZES}
+    if plan.config.model not in nets():
+        return sizes
     return sizes | {name: getattr(plan, name) for name in SETTINGS}
 
 

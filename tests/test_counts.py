@@ -16,6 +16,7 @@ from autollm.learning.alphabet import END, Alphabet
 from autollm.learning.words import read_words, split
 from autollm.models import counts as module
 from autollm.models.counts import NO_TARGETS, TABLES, Counts, fitted_discounts
+from autollm.models.model import Initial
 
 some_words = st.lists(st.text("abc", min_size=1, max_size=6), min_size=1, max_size=8)
 
@@ -75,7 +76,7 @@ class Slow:
 
 
 def learned(words, vocabulary, context):
-    model = Counts(vocabulary, context)
+    model = Counts(vocabulary, Initial(0), context=context)
     model.learn(text_of(words))
     return model
 
@@ -194,7 +195,9 @@ def test_memory_is_in_proportion_to_what_is_distinct():
 
 
 def test_before_it_has_learned_every_letter_is_as_likely():
-    np.testing.assert_allclose(Counts(5, 3)(np.array([[0, 1, 2]], np.int32)).v, -np.log(5), rtol=1e-6)
+    np.testing.assert_allclose(
+        Counts(5, Initial(0), context=3)(np.array([[0, 1, 2]], np.int32)).v, -np.log(5), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("letters", [2, 2000])
@@ -276,9 +279,9 @@ def test_damaged_tables_are_refused(name, damage):
     with pytest.raises(ValueError, match="the tables"):
         model.tables = model.tables | {name: damaged}
     with pytest.raises(ValueError, match="the tables are no counts of 3 letters behind 3"):
-        Counts(3, 3).tables = model.tables
+        Counts(3, Initial(0), context=3).tables = model.tables
     with pytest.raises(ValueError, match="the tables are no counts of 4 letters behind 2"):
-        Counts(4, 2).tables = model.tables
+        Counts(4, Initial(0), context=2).tables = model.tables
 
 
 def test_a_context_longer_than_every_word_costs_nothing():
@@ -294,7 +297,7 @@ def test_letters_that_there_are_not():
         with pytest.raises(IndexError, match=rf"id {bad} at position 1 is outside 0..2"):
             model(np.array([[0, bad]], np.int32))
         with pytest.raises(IndexError, match=rf"id {bad} at position 1 is outside 0..2"):
-            Counts(3, 2).learn(np.array([0, bad, 0], np.int32))
+            Counts(3, Initial(0), context=2).learn(np.array([0, bad, 0], np.int32))
 
 
 def ints(*shape):

@@ -25,10 +25,11 @@ from autollm.learning.experiment import (
 from autollm.learning.plan import Budget, make_plan
 from autollm.learning.training import Run, mean_loss, train
 from autollm.learning.words import Words, read_words, split
-from autollm.models import MODELS, build, configure, parameters
+from autollm.models import MODELS, build, configure, nets, parameters
 
 NAMES = Words(read_words("names-32k").distinct[:1200], 0)
 each_model = pytest.mark.parametrize("name", MODELS)
+each_net = pytest.mark.parametrize("name", nets())
 
 
 def plan_of(name="bag", steps=20, seed=0, **settings):
@@ -99,7 +100,7 @@ def test_the_losses_are_those_of_the_words_held_out_and_of_the_others(name):
     assert judgement.judged == len(learned.examples)
 
 
-@each_model
+@each_net
 def test_words_held_out_are_not_learned_from(name):
     """Whatever they are: the model that is learned is the same."""
     corpus = Corpus.of(NAMES, None, seed=0)
@@ -112,14 +113,14 @@ def test_words_held_out_are_not_learned_from(name):
 # --- the seed ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "bigram"])  # which begins with zeros
+@pytest.mark.parametrize("name", [name for name in nets() if name != "bigram"])  # which begins with zeros
 def test_the_seed_decides_the_initial_values(name):
     first, second, again = (values(build(configure(name), 27, seed)) for seed in (0, 1, 0))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - second).max() > 0.1
 
 
-@each_model
+@each_net
 def test_the_plans_seed_is_that_of_the_initial_values(name):
     """After one step that is too small to see, the model is the one that was built."""
     corpus = Corpus.of(NAMES, None, seed=0)
@@ -129,7 +130,7 @@ def test_the_plans_seed_is_that_of_the_initial_values(name):
         np.testing.assert_allclose(values(learned.model), start, rtol=0, atol=1e-9)
 
 
-@each_model
+@each_net
 def test_the_seed_decides_the_batches(name):
     """Of models that begin with the same values."""
     corpus, config = Corpus.of(NAMES, None, seed=0), configure(name)
@@ -257,7 +258,7 @@ def test_scores_that_are_judged_together_have_a_bounded_size():
 # --- a plan ------------------------------------------------------------------------------------------
 
 
-@each_model
+@each_net
 def test_a_plan_has_what_suits_the_model(name):
     plan, recipe = plan_of(name), MODELS[name].recipe
     assert (plan.batch, plan.optimiser, plan.schedule, plan.clip) == (

@@ -20,10 +20,11 @@ from autollm.learning.sampling import dream
 from autollm.learning.training import mean_loss
 from autollm.learning.training import train as teach
 from autollm.learning.words import read_words
-from autollm.models import MODELS, Config, build, configure, parameters, reads_words, shapes, sizes_of
+from autollm.models import MODELS, Config, build, configure, nets, parameters, reads_words, shapes, sizes_of
 from autollm.node import Node, _nobody
 
 each_model = pytest.mark.parametrize("name", MODELS)
+each_net = pytest.mark.parametrize("name", nets())
 SMALL = {"dim": 4, "hidden": 3, "heads": 2, "layers": 2, "context": 3}
 V, B = 5, 3
 
@@ -41,7 +42,7 @@ def random_ids(rng, model, config, rows=B, V=V):
     return letters, rng.integers(0, V, letters.size if reads_words(model) else rows, np.int32)
 
 
-@each_model
+@each_net
 @pytest.mark.parametrize("rows", [1, 7, 40])  # fewer letters than the alphabet has, and more
 def test_logits_are_those_of_the_papers_equations(name, rows):
     config, rng = small(name), np.random.default_rng(rows)
@@ -57,7 +58,7 @@ def test_logits_are_those_of_the_papers_equations(name, rows):
     np.testing.assert_allclose(model(letters).v, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
 
 
-@each_model
+@each_net
 @pytest.mark.parametrize("seed", [0, 1])
 def test_60_steps_teach_something(name, seed):
     """By the model's own recipe, and of a loss that is the same for everybody: that of pure guessing."""
@@ -70,7 +71,7 @@ def test_60_steps_teach_something(name, seed):
     assert mean_loss(model, examples) < before - 0.1
 
 
-@each_model
+@each_net
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("V", [V, 40])  # fewer letters than the batch has, and more
 def test_gradients_are_the_slopes_of_the_loss(name, seed, V):
@@ -104,7 +105,7 @@ def test_gradients_are_the_slopes_of_the_loss(name, seed, V):
     assert blame == pytest.approx(slope, rel=1e-4, abs=1e-6)
 
 
-@each_model
+@each_net
 def test_every_parameter_gets_blame(name):
     config, rng = small(name), np.random.default_rng(0)
     model = build(config, V)
@@ -184,7 +185,7 @@ def test_held_out_words_are_judged(capsys):
 @pytest.mark.parametrize(
     ("model", "sizes", "message"),
     [
-        ("cat", {}, "there is no model 'cat'; there are bag, bigram"),
+        ("cat", {}, "there is no model 'cat'; there are counts, bag, bigram"),
         ("bag", {"heads": 2}, "the model bag has no heads"),
         ("bag", {"dim": 0}, "bag: dim must be a whole number from 1 to 1000000, not 0"),
         ("bigram", {"context": 2}, "bigram: context must be a whole number from 1 to 1, not 2"),

@@ -15,7 +15,7 @@ import pytest
 from commands import autollm
 
 from autollm import ladder
-from autollm.models import MODELS, build, configure, parameters
+from autollm.models import build, parameters
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,9 +53,9 @@ def test_the_ladder_shown_has_the_models_of_the_ladder():
     (shown,) = [block for block in blocks("text") if block.startswith("model ")]
     header, *rows = (re.split(r"  +", line) for line in shown.strip().splitlines())
     assert tuple(header) == ladder.HEADER
-    assert [row[0] for row in rows] == list(MODELS)
+    assert [row[0] for row in rows] == ladder.rungs()
     for row in rows:
-        model = build(configure(row[0]), 27)
+        model = build(ladder.config_of(row[0]), 27)
         assert row[1] == f"{sum(param.v.size for param in parameters(model).values()):,}", row[0]
 
 

@@ -19,8 +19,10 @@ from autollm import files
 from autollm.errors import InputError
 from autollm.learning.alphabet import Alphabet
 from autollm.models import Config, Model, build, parameters, shapes
+from autollm.models.counts import TABLES, counts_of
 
 FORMAT = 2  # 1, which had no longest word and other names for parameters, is not read any more
+COUNTED = "counted."  # what the names of the tables of counts begin with
 KEY = "autollm"  # one key with one JSON object: the order of several would differ from run to run
 
 
@@ -70,7 +72,9 @@ def save(path: str, saved: Checkpoint) -> None:
         "alphabet": saved.alphabet.characters,
         "longest": saved.longest,
     }
-    tensors = {name: param.v for name, param in parameters(saved.model).items()}
+    tensors: dict[str, np.ndarray] = {name: param.v for name, param in parameters(saved.model).items()}
+    if counts := counts_of(saved.model):
+        tensors |= {f"{COUNTED}{name}": table for name, table in counts.tables.items()}
     files.replace_file(path, serialise(tensors, {KEY: json.dumps(about, sort_keys=True)}))
 
 
@@ -85,12 +89,18 @@ def load(path: str) -> Checkpoint:
             raise InputError(f"cannot read the model {path}: it is {what}")
         with safe_open(path, framework="numpy") as file:
             config, alphabet, longest = _description(path, file.metadata() or {})
-            _check_arrays(path, file, shapes(config, alphabet.size))
+            counted = [COUNTED + name for name in TABLES] if config.counts or config.model == "counts" else []
+            _check_arrays(path, file, shapes(config, alphabet.size), counted)
             model = build(config, alphabet.size)
             for name, param in parameters(model).items():
                 param.v[...] = file.get_tensor(name)
                 if not np.isfinite(param.v).all():
                     raise InputError(f"{path}: {name} holds NaN or infinity")
+            if counts := counts_of(model):
+                try:
+                    counts.tables = {name: np.array(file.get_tensor(f"{COUNTED}{name}")) for name in TABLES}
+                except ValueError as error:
+                    raise InputError(f"{path}: damaged: {error}") from None
     except SafetensorError as error:
         raise InputError(f"{path}: damaged, or not a safetensors file ({error})") from None
     except InputError:
@@ -122,11 +132,15 @@ def _description(path: str, metadata: dict[str, str]) -> tuple[Config, Alphabet,
     return config, alphabet, longest
 
 
-def _check_arrays(path: str, file: Any, needed: dict[str, tuple[int, ...]]) -> None:
-    """Raise InputError unless a file's header announces the arrays that a model needs."""
-    names = sorted(file.keys())
-    if names != sorted(needed):
-        raise InputError(f"{path}: has parameters {_some(names)}, the model needs {_some(sorted(needed))}")
+def _check_arrays(path: str, file: Any, needed: dict[str, tuple[int, ...]], counted: list[str]) -> None:
+    """Raise InputError unless a file's header announces the arrays that a model needs, and so many counts as
+    there are."""
+    names, all_needed = sorted(file.keys()), sorted([*needed, *counted])
+    if names != all_needed:
+        raise InputError(f"{path}: has parameters {_some(names)}, the model needs {_some(all_needed)}")
+    for name in counted:
+        if file.get_slice(name).get_dtype() != "I32":
+            raise InputError(f"{path}: {name} is {file.get_slice(name).get_dtype()}, the model needs I32")
     for name, shape in needed.items():
         announced = file.get_slice(name)
         found = tuple(announced.get_shape())

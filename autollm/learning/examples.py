@@ -74,6 +74,14 @@ def make_windows(words: list[str], alphabet: Alphabet, context: int) -> Examples
     return Examples(windows[_counting(starts, lengths + 1)], context)
 
 
+def make_text(words: list[str], alphabet: Alphabet) -> Ids:
+    """END, the first word, END, the second one, ..., END: what counts are made of, (N,).
+
+    Raises InputError for a character not in the alphabet, or for no words.
+    """
+    return _in_a_row(words, alphabet, 1)[0]
+
+
 def make_sequences(words: list[str], alphabet: Alphabet, context: int) -> Examples:
     """The words themselves, the shortest first; those with more than `context` targets in pieces of so many,
     each beginning with the last token of the piece before.

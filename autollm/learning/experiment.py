@@ -5,6 +5,7 @@ The order is: `learn`, after which the model can be saved, then `judge` and `dre
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,12 +13,13 @@ import numpy as np
 from autollm.errors import DivergedError, InputError
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.checkpoint import Checkpoint
-from autollm.learning.examples import Examples, examples_for
+from autollm.learning.examples import Examples, examples_for, make_text
 from autollm.learning.plan import Budget, Plan
 from autollm.learning.sampling import dream
 from autollm.learning.training import Run, Watch, check_loss, mean_loss, train
 from autollm.learning.words import Words, split
 from autollm.models import Model, build, parameters
+from autollm.models.counts import counts_of
 
 FEW_WORDS = 1000  # fewer than so many are all learned from
 MOST_JUDGED = 2**18  # targets that a loss is estimated on
@@ -71,7 +73,8 @@ class Learned:
     @property
     def tokens_per_second(self) -> float:
         """Targets learned from, the end of a word included."""
-        return tokens_per_second(self.run, self.plan.batch, self.examples.targets / len(self.examples))
+        batch = self.plan.batch if self.parameters else len(self.examples)
+        return tokens_per_second(self.run, batch, self.examples.targets / len(self.examples))
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def warm_up(plan: Plan) -> None:
     alphabet = Alphabet("a")
     model = build(plan.config, alphabet.size)
     examples = examples_for(model, ["a", "aa"], alphabet, plan.config.context)
-    train(model, examples, replace(plan, budget=Budget(steps=1), batch=1))
+    count_and_train(model, ["a", "aa"], alphabet, examples, replace(plan, budget=Budget(steps=1), batch=1))
     mean_loss(model, examples)
     dream(model, alphabet, plan.config.context, 1, np.random.default_rng(0), longest=1)
 
@@ -129,11 +132,37 @@ def learn(plan: Plan, corpus: Corpus, watch: Watch | None = None, moments: int =
         if unseen and curve and len(curve) / moments <= used < 1.0:
             curve.append((seconds, estimated_loss(model, unseen, alphabet.size)))
 
-    run = train(model, examples, plan, look)
+    run = count_and_train(model, corpus.training, alphabet, examples, plan, look)
     check_loss(mean_loss(model, examples[: judged_at_once(alphabet.size)]), run.steps, plan.lr)
     if not all(np.isfinite(param.v).all() for param in parameters(model).values()):
         raise DivergedError(f"there are NaN or infinite parameters; try a --lr below {plan.lr:g}")
     return Learned(plan, corpus, model, run, examples, unseen, curve)
+
+
+def count_and_train(
+    model: Model,
+    words: list[str],
+    alphabet: Alphabet,
+    examples: Examples,
+    plan: Plan,
+    watch: Watch | None = None,
+) -> Run:
+    """Count the words, if the model counts, and train with what that leaves of the budget, if it has
+    anything to train. Counting alone is one step, however long it takes."""
+    counts, counting = counts_of(model), 0.0
+    if counts:
+        text, start = make_text(words, alphabet), time.perf_counter()
+        counts.learn(text)
+        counting = time.perf_counter() - start
+    if not parameters(model):
+        return Run(1, counting, False)
+
+    def look(step: int, seconds: float, loss: float, used: float) -> None:
+        if watch:
+            watch(step, counting + seconds, loss, used)
+
+    run = train(model, examples, replace(plan, budget=plan.budget.less(counting)), look)
+    return replace(run, seconds=counting + run.seconds)
 
 
 def judge(learned: Learned) -> Judgement:

@@ -10,7 +10,7 @@ from pathlib import Path
 from autollm.errors import InputError
 from autollm.learning.experiment import Corpus, judged_at_once
 from autollm.learning.plan import Plan
-from autollm.models import MODELS, shapes
+from autollm.models import MODELS, shapes, sizes_of
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -66,11 +66,15 @@ def _bytes_needed(plan: Plan, corpus: Corpus, samples: int) -> int:
     """Roughly what a run will hold at once: examples, batches, a step's arrays, parameters, dreamed words."""
     words = len(corpus.training) + len(corpus.held_out)
     letters = sum(map(len, corpus.training)) + sum(map(len, corpus.held_out)) + words
-    sizes = plan.config.sizes
+    config, sizes = plan.config, plan.config.sizes
     B, K, V = plan.batch, plan.config.context, corpus.alphabet.size
     D, H, layers = sizes.get("dim", 0), sizes.get("hidden", 0), sizes.get("layers", 0)
     targets = max(B * (K if MODELS[plan.config.model].sequence else 1), judged_at_once(V))
     row = D + V + H + layers * (16 * D + K * sizes.get("heads", 0))  # of a step's arrays
     params = sum(math.prod(shape) for shape in shapes(plan.config, V).values())
+    counts = 0
+    if config.counts or config.model == "counts":  # 14 numbers an n-gram at the most, and of a place
+        context = config.sizes["context"] if config.model == "counts" else sizes_of("counts")["context"]
+        counts = 14 * sum(min(letters, V ** min(n, 8)) for n in range(1, context + 2)) + 3 * letters
     dreamed = samples * (2 * corpus.longest + 60)  # a character is a byte at least, a string 60
-    return 4 * (letters * (K + 1) + 2 * B * (K + 1) + 4 * targets * row + 4 * params) + dreamed
+    return 4 * (letters * (K + 1) + 2 * B * (K + 1) + 4 * targets * row + 4 * params + counts) + dreamed

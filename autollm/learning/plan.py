@@ -9,8 +9,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from autollm.errors import InputError
 from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES
 from autollm.models import MODELS, Config
+from autollm.models.model import Recipe
+
+NO_STEPS = Recipe(
+    optimiser="sgd", lr=1.0, batch=1
+)  # of a model that has nothing to train: nobody looks at it
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,10 @@ class Budget:
     def __post_init__(self) -> None:
         if not (self.seconds > 0 and (self.steps is None or self.steps > 0)):
             raise ValueError(f"a budget must be above 0: seconds={self.seconds}, steps={self.steps}")
+
+    def less(self, seconds: float) -> Budget:
+        """What is left when so many seconds are gone; a number of steps stays what it is."""
+        return Budget(max(self.seconds - seconds, 1e-9), self.steps)
 
     def clock(self) -> tuple[Callable[[], float], float]:
         """A clock to be read after every step, and how far it may go: one that ticks once a reading,
@@ -59,12 +69,16 @@ class Plan:
 def make_plan(config: Config, budget: Budget = Budget(), seed: int = 0, **settings: Any) -> Plan:
     """A plan with these settings (batch, optimiser, lr, schedule, clip), and with what suits the model for
     those that are not given, or given as None."""
-    recipe = MODELS[config.model].recipe
+    recipe = MODELS[config.model].recipe or NO_STEPS
     given = {name: value for name, value in settings.items() if value is not None}
+    if recipe is NO_STEPS and given:
+        raise InputError(f"{config.model} has no {' or '.join(given)}: it learns by counting")
     chosen = asdict(recipe) | given
     if "lr" not in given:
         if chosen["optimiser"] != recipe.optimiser:
             chosen["lr"] = RATES.get(chosen["optimiser"])
         elif callable(recipe.lr):
-            chosen["lr"] = recipe.lr(config.context, chosen["batch"])
+            chosen["lr"] = recipe.lr(config.sizes["context"], chosen["batch"])
+        if config.counts:  # there is less to learn
+            chosen["lr"] /= 2
     return Plan(config, budget, seed, **chosen)

@@ -15,6 +15,7 @@ from autollm.learning.optim import OPTIMISERS, SCHEDULES, Optimiser
 from autollm.learning.optim import clip as clip_gradient
 from autollm.learning.plan import Plan
 from autollm.models import Model, parameters
+from autollm.models.counts import OnCounts
 from autollm.node import Node
 
 Watch = Callable[[int, float, float, float], None]  # of steps, seconds, loss, used part of the budget
@@ -39,6 +40,7 @@ def train(model: Model, examples: Examples, plan: Plan, watch: Watch | None = No
     """
     optimiser, schedule = OPTIMISERS[plan.optimiser](parameters(model).values()), SCHEDULES[plan.schedule]
     update = update_function(optimiser, plan.clip)
+    on_counts = model if isinstance(model, OnCounts) else None
     blocks = batches(examples, plan.batch, plan.seed)
     step, interrupted, used = 0, False, 0.0
     loss: Node | None
@@ -48,7 +50,8 @@ def train(model: Model, examples: Examples, plan: Plan, watch: Watch | None = No
     try:
         while used < 1.0:
             for letters, targets in next(blocks):
-                loss = xent_from_logits(model(letters), targets)
+                # Counts that know a target must not tell it.
+                loss = xent_from_logits(on_counts(letters, targets) if on_counts else model(letters), targets)
                 loss.back(1.0)
                 value = loss.v
                 del loss  # and all that led to it: the next step may write to the same memory

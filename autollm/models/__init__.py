@@ -14,11 +14,12 @@ from typing import Any
 from autollm.errors import InputError
 from autollm.models.bag import Bag
 from autollm.models.bigram import Bigram
+from autollm.models.counts import Counts, OnCounts
 from autollm.models.gpt import GPT
 from autollm.models.gpt2 import GPT2
 from autollm.models.gru import GRU
 from autollm.models.mlp import MLP
-from autollm.models.model import Initial, Model, Shapes, parameters
+from autollm.models.model import Initial, Model, Recipe, Shapes, parameters
 from autollm.models.rnn import RNN
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Model",
     "build",
     "configure",
+    "nets",
     "parameters",
     "reads_words",
     "shapes",
@@ -37,6 +39,7 @@ __all__ = [
 MAX_SIZE = 1_000_000
 
 MODELS: dict[str, type[Model]] = {
+    "counts": Counts,
     "bag": Bag,
     "bigram": Bigram,
     "mlp": MLP,
@@ -47,15 +50,22 @@ MODELS: dict[str, type[Model]] = {
 }
 
 
+def nets() -> dict[str, Recipe]:
+    """The models that have something to train, and what suits them."""
+    return {name: model.recipe for name, model in MODELS.items() if model.recipe}
+
+
 @dataclass(frozen=True)
 class Config:
-    """Which model, of what sizes: all those that it has. The alphabet's size comes with the data.
+    """Which model, of what sizes: all those that it has; and whether it is added to counts. The alphabet's
+    size comes with the data.
 
     Raises InputError for what cannot be built.
     """
 
     model: str
     sizes: dict[str, int] = field(hash=False)
+    counts: bool = False
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -69,14 +79,25 @@ class Config:
                 raise InputError(
                     f"{self.model}: {name} must be a whole number from 1 to {most}, not {value!r}"
                 )
+        if type(self.counts) is not bool:
+            raise InputError(f"counts must be True or False, not {self.counts!r:.40}")
+        if self.counts and self.model not in nets():
+            raise InputError(f"the model {self.model} cannot be added to counts; {', '.join(nets())} can")
         dim, heads = self.sizes.get("dim", 0), self.sizes.get("heads", 1)
         if dim % heads:
             raise InputError(f"dim must be a multiple of heads: {dim} is not one of {heads}")
 
     @property
     def context(self) -> int:
-        """How many letters back the model looks."""
+        """How many letters back the model looks; a window model on counts at least as many as they do."""
+        if self.counts and not MODELS[self.model].sequence:
+            return max(self.sizes["context"], sizes_of("counts")["context"])
         return self.sizes["context"]
+
+    @property
+    def name(self) -> str:
+        """How the model is called: mlp, or mlp+counts."""
+        return f"{self.model}+counts" if self.counts else self.model
 
 
 def sizes_of(model: str) -> dict[str, int]:
@@ -85,21 +106,26 @@ def sizes_of(model: str) -> dict[str, int]:
     return {one.name: one.default for one in keywords if one.kind is one.KEYWORD_ONLY}
 
 
-def configure(model: str = "bag", **sizes: Any) -> Config:
+def configure(model: str = "bag", counts: bool = False, **sizes: Any) -> Config:
     """A model's Config with its default for every size that is not given, or given as None."""
     defaults = sizes_of(model) if model in MODELS else {}
-    return Config(model, defaults | {name: size for name, size in sizes.items() if size is not None})
+    given = {name: size for name, size in sizes.items() if size is not None}
+    return Config(model, defaults | given, counts)
 
 
 def build(config: Config, vocabulary: int, seed: int = 0) -> Model:
     """A new model with random parameters, for an alphabet of `vocabulary` tokens."""
-    return MODELS[config.model](vocabulary, Initial(seed), **config.sizes)
+    return _make(config, vocabulary, Initial(seed))
+
+
+def _make(config: Config, vocabulary: int, new: Initial) -> Model:
+    model = MODELS[config.model](vocabulary, new, **config.sizes)
+    return OnCounts(model, config.sizes["context"], Counts(vocabulary, new)) if config.counts else model
 
 
 def shapes(config: Config, vocabulary: int) -> dict[str, tuple[int, ...]]:
     """The shapes of the parameters that `build` would make, without the memory for them."""
-    model = MODELS[config.model](vocabulary, Shapes(), **config.sizes)
-    return {name: param.v.shape for name, param in parameters(model).items()}
+    return {name: param.v.shape for name, param in parameters(_make(config, vocabulary, Shapes())).items()}
 
 
 def reads_words(model: Model) -> bool:

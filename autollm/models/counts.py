@@ -1,4 +1,4 @@
-"""Counting: behind these letters, how often came which?"""
+"""Counting: behind these letters, how often came which? And nets that learn what counting misses."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import itertools
 
 import numpy as np
 
+from autollm.bricks.pointwise import add
 from autollm.buffers import Array, Ids, empty
 from autollm.kernels.counts import END, count_level, guess, measure_contexts, sort_places, weigh
+from autollm.models.model import Initial, Model
 from autollm.node import Node
 
 NO_TARGETS = np.zeros(0, np.int32)
 TABLES = "nodes", "letters", "children", "kinds", "followers", "times"
 
 
-class Counts:
+class Counts(Model):
     """Interpolated modified Kneser-Ney of order `context` + 1 (Chen and Goodman 1999, eqs. 24 to 27):
 
     p(w | h) = (c(h w) - D(c(h w))) / c(h) + gamma(h) * p(w | h without its first letter)
@@ -24,7 +26,9 @@ class Counts:
     letter less. It learns by counting, so it has no parameters. Before that, every letter is as likely.
     """
 
-    def __init__(self, vocabulary: int, context: int) -> None:
+    recipe = None
+
+    def __init__(self, vocabulary: int, new: Initial, *, context: int = 4) -> None:
         self.vocabulary, self.context = vocabulary, context
         zero, none = np.zeros(1, np.int32), np.zeros(0, np.int32)
         self._plant((zero + 1, zero, zero, zero, none, none))
@@ -112,7 +116,6 @@ class Counts:
             weigh(first, self.times, discounts, self.sums[start:stop], self.weights)
 
     def __call__(self, contexts: Ids) -> Node:
-        """log p of every letter behind the contexts (B, K): (B, V), a constant."""
         return Node(self.log_p(contexts, contexts.shape[1] - 1, NO_TARGETS))
 
     def log_p(self, rows: Ids, first: int, targets: Ids) -> Array:
@@ -127,6 +130,28 @@ class Counts:
             self.times, self.sums, self.weights, self.discounts, out,
         )  # fmt: skip
         return out
+
+
+class OnCounts(Model):
+    """logits = log p(counts) + net(letters): what counting knows, and what a net adds to it.
+
+    p(counts) is a constant, with nobody to blame. While the net learns, it is given the targets, and each of
+    them is guessed as if it had not been counted: else the counts would know all the answers.
+    """
+
+    def __init__(self, net: Model, context: int, counts: Counts) -> None:
+        self.net, self.context, self.counts, self.sequence = net, context, counts, net.sequence
+
+    def __call__(self, letters: Ids, targets: Ids = NO_TARGETS) -> Node:
+        known = self.counts.log_p(letters, 0 if self.sequence else letters.shape[1] - 1, targets)
+        if not self.sequence and letters.shape[1] > self.context:
+            letters = np.ascontiguousarray(letters[:, -self.context :])
+        return add(self.net(letters), Node(known))
+
+
+def counts_of(model: Model) -> Counts | None:
+    """The counts that a model is or has."""
+    return model if isinstance(model, Counts) else getattr(model, "counts", None)
 
 
 def fitted_discounts(counts: Ids) -> list[float]:

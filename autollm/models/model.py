@@ -32,8 +32,8 @@ class Model:
     letters back it looks.
     """
 
-    recipe: ClassVar[Recipe]
-    sequence: ClassVar[bool] = False  # whether it reads whole words
+    recipe: ClassVar[Recipe | None]  # None: it has nothing to train
+    sequence: bool = False  # whether it reads whole words
     at_most: ClassVar[dict[str, int]] = {}  # the largest of some sizes, by name
 
     def __init__(self, vocabulary: int, new: Initial, **sizes: int) -> None:
