@@ -26,11 +26,13 @@ from autollm.learning.memory import check_memory
 from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES
 from autollm.learning.plan import Budget, Plan, make_plan
 from autollm.learning.words import read_words
-from autollm.models import MAX_SIZE, MODELS, configure, nets, sizes_of
+from autollm.models import MAX_SIZE, MODELS, Config, configure, nets, sizes_of
 from autollm.remarks import Remarks
 from autollm.sample import add_options
 
 SIZES = ("context", "dim", "hidden", "heads", "layers")
+DATA = "names"  # what it learns from by default
+MANY_WORDS = 20_000  # of which a net learns more than counting does
 SETTINGS = ("batch", "optimiser", "lr", "schedule", "clip")
 
 
@@ -42,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     option = parser.add_argument
     default = " (default: %(default)s)"
-    cli.add_data(parser, "names")
+    cli.add_data(parser, DATA)
     cli.add_budget(parser)
     option("--model", choices=MODELS, default="bag", help=", ".join(MODELS) + default)
     option("--counts", action="store_true", help="add the model to counts: it learns what counting misses")
@@ -192,6 +194,8 @@ def main(argv: list[str] | None = None) -> int:
     if samples.words:
         new, count = len(samples.new), len(samples.words)
         tell(f"{new} of {count} samples are new ({new / count:.0%})")
+    if options.data != DATA and (remark := advice(len(words.distinct), plan.config)):
+        tell(remark)
     if unsaved:
         raise unsaved
     return interrupts.status
@@ -204,6 +208,12 @@ def save(path: str, learned: checkpoint.Checkpoint) -> InputError | None:
     except InputError as error:
         return error
     return None
+
+
+def advice(words: int, config: Config) -> str:
+    """Which model learns most of so many words, as measured in the README; nothing if it is this one."""
+    name, options = ("mlp+counts", "mlp --counts") if words >= MANY_WORDS else ("counts", "counts")
+    return "" if config.name == name else f"of {words:,} words --model {options} usually learns most"
 
 
 def plan_of(options: argparse.Namespace) -> Plan:

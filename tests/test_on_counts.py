@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as serialise
 
-from autollm import cli, xent_from_logits, sample, train
+from autollm import cli, sample, train, xent_from_logits
 from autollm.errors import InputError
 from autollm.learning import checkpoint, experiment
 from autollm.learning.alphabet import Alphabet
@@ -248,6 +248,26 @@ def test_options_that_counting_does_not_have(capsys, arguments, message):
     assert cli.run(lambda: train.main(arguments)) == 2
     out, err = capsys.readouterr()
     assert out == "" and message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "remark"),
+    [
+        (1000, [], "of 1,000 words --model counts usually learns most\n"),
+        (1000, ["--model", "mlp", "--counts"], "of 1,000 words --model counts usually learns most\n"),
+        (1000, ["--model", "counts"], None),
+        (32_000, [], "of 32,000 words --model mlp --counts usually learns most\n"),
+        (32_000, ["--model", "mlp", "--counts"], None),
+    ],
+)
+def test_a_remark_says_which_model_suits_a_list(capsys, tmp_path, words, options, remark):
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join(read_words("names-32k").distinct[:words]))
+    assert cli.run(lambda: train.main(["--data", str(path), "--steps", "2", *options])) == 0
+    err = capsys.readouterr().err
+    assert err.endswith(remark) if remark else "usually" not in err
+    assert cli.run(lambda: train.main(["--steps", "2"])) == 0
+    assert "usually" not in capsys.readouterr().err
 
 
 def test_counts_that_would_not_fit_into_memory_are_refused(monkeypatch):
