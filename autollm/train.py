@@ -145,6 +145,8 @@ def main(argv: list[str] | None = None) -> int:
         f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out, "
         f"{len(corpus.held_out):,} held out"
     )
+    if options.data != DATA and (remark := advice(len(words.distinct), plan.config)):
+        tell(remark)
 
     if is_empty_cache():
         tell("compiling the kernels, which takes some seconds, first run only")
@@ -194,8 +196,6 @@ def main(argv: list[str] | None = None) -> int:
     if samples.words:
         new, count = len(samples.new), len(samples.words)
         tell(f"{new} of {count} samples are new ({new / count:.0%})")
-    if options.data != DATA and (remark := advice(len(words.distinct), plan.config)):
-        tell(remark)
     if unsaved:
         raise unsaved
     return interrupts.status

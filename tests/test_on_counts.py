@@ -265,7 +265,7 @@ def test_a_remark_says_which_model_suits_a_list(capsys, tmp_path, words, options
     path.write_text("\n".join(read_words("names-32k").distinct[:words]))
     assert cli.run(lambda: train.main(["--data", str(path), "--steps", "2", *options])) == 0
     err = capsys.readouterr().err
-    assert err.endswith(remark) if remark else "usually" not in err
+    assert remark in err if remark else "usually" not in err
     assert cli.run(lambda: train.main(["--steps", "2"])) == 0
     assert "usually" not in capsys.readouterr().err
 
