@@ -74,30 +74,6 @@ def some(known: Iterable[str], kind: str = "") -> Callable[[str], list[str]]:
     return convert
 
 
-def add_data(parser: argparse.ArgumentParser, default: str) -> None:
-    """The list of words to learn from."""
-    parser.add_argument(
-        "--data",
-        default=default,
-        metavar="FILE",
-        help="UTF-8 text, one word a line; - for standard input; names or names-32k for a built-in list "
-        "(default: %(default)s)",
-    )
-
-
-def add_budget(parser: argparse.ArgumentParser) -> None:
-    """How long to train."""
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument(
-        "--seconds",
-        type=positive_float,
-        default=1.0,
-        metavar="S",
-        help="train so long (default: %(default)s)",
-    )
-    budget.add_argument("--steps", type=whole(1, 10**12), metavar="N", help="or for so many steps")
-
-
 def seconds_since_start() -> float:
     """Seconds since this process was started; where the system does not tell, since this import."""
     try:

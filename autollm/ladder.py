@@ -6,7 +6,7 @@ import argparse
 import sys
 from dataclasses import dataclass
 
-from autollm import cli
+from autollm import cli, options
 from autollm.errors import DivergedError, InputError
 from autollm.interrupts import interrupts
 from autollm.kernels.cache import is_empty_cache, report
@@ -23,7 +23,6 @@ from autollm.learning.experiment import (
 )
 from autollm.learning.memory import check_memory
 from autollm.learning.plan import Budget, Plan, make_plan
-from autollm.learning.words import read_words
 from autollm.models import MODELS, Config, configure, nets
 from autollm.remarks import Remarks
 from autollm.tables import table
@@ -85,26 +84,23 @@ class Rung:
 def build_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(
         prog="autollm ladder",
+        usage="autollm ladder [options]",
         description="Train every model for one second on the same words, and compare them in one table: the "
         "losses on the words they learned from and on words held out, in nats per letter.",
         epilog="example:  autollm ladder --data towns.txt --models bag,mlp,gpt --plot ladder.png",
     )
-    option = parser.add_argument
-    cli.add_data(parser, "names-32k")
-    cli.add_budget(parser)
-    option(
+    options.add_words(parser, "names-32k")
+    group = parser.add_argument_group("training")
+    options.add_budget(group)
+    group.add_argument(
         "--models",
         type=cli.some([*MODELS, *(name + ON_COUNTS for name in nets())], "model"),
         default=",".join(rungs()),
         metavar="NAME,...",
-        help=f"which, in this order; NAME{ON_COUNTS} is one that is added to counts (default: %(default)s)",
+        help=f"which, in this order; NAME{ON_COUNTS} is one that is added to counts" + options.DEFAULT,
     )
-    option(
-        "--seed",
-        type=cli.whole(0, 2**63),
-        default=0,
-        help="the same seed and --steps give the same losses and words (default: %(default)s)",
-    )
+    options.add_seed(group, "the same, and --steps, give the same losses and words")
+    option = parser.add_argument_group("output").add_argument
     option("--plot", metavar="FILE", help="draw the held-out losses against time, as FILE.png or FILE.svg")
     option("--quiet", action="store_true", help="nothing on standard error but errors")
     option("--json", action="store_true", help="print one JSON object instead of the table")
@@ -112,47 +108,44 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = build_parser().parse_args(argv)
-    tell = Remarks(options.quiet)
-    words = read_words(options.data)
-    corpus = Corpus.of(words, None, options.seed)
-    if options.plot is not None:
+    given = build_parser().parse_args(argv)
+    tell = Remarks(given.quiet)
+    words = options.words_of(given, tell)
+    corpus = Corpus.of(words, None, given.seed)
+    if given.plot is not None:
         from autollm import chart
 
-        chart.check(options.plot)
+        chart.check(given.plot)
         if not corpus.held_out:
             raise InputError(
                 f"--plot: it shows the loss on held-out words, and of {len(words.distinct)} words none are "
                 f"held out (of {FEW_WORDS} or more, some are)"
             )
-    budget = Budget(options.seconds, options.steps)
-    plans = [make_plan(config_of(name), budget, options.seed) for name in options.models]
+    budget = Budget(given.seconds, given.steps)
+    plans = [make_plan(config_of(name), budget, given.seed) for name in given.models]
     for plan in plans:
         check_memory(plan, corpus, NAMES)
-    tell(
-        f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out, "
-        f"{len(corpus.held_out):,} held out"
-    )
+    options.tell_of_words(tell, words, corpus)
 
     interrupts.start_learning()
-    rungs = train_in_turn(plans, corpus, tell, MOMENTS if options.plot else 0)
-    if options.json:
+    rungs = train_in_turn(plans, corpus, tell, MOMENTS if given.plot else 0)
+    if given.json:
         cli.print_json(
             {
                 "models": [rung.facts() for rung in rungs],
                 "words": len(words.distinct),
                 "held_out_words": len(corpus.held_out),
                 "interrupted": bool(interrupts.came),
-                "config": vars(options),
+                "config": vars(given),
             }
         )
     else:
         print(table(HEADER, [rung.cells() for rung in rungs], left=(0, -1)))
     sys.stdout.flush()  # what was learned is out before anything else can fail
     curves = {rung.name: rung.curve for rung in rungs if rung.learned}
-    if options.plot and curves:
-        chart.draw(curves, options.plot)
-        tell(f"drawn in {options.plot}")
+    if given.plot and curves:
+        chart.draw(curves, given.plot)
+        tell(f"drawn in {given.plot}")
     return interrupts.status or int(any(rung.error for rung in rungs))
 
 

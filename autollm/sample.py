@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import unicodedata
 
 import numpy as np
 
-from autollm import cli
-from autollm.learning.sampling import dream
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `train` and `sample` share."""
-    parser.add_argument(
-        "--prefix",
-        type=functools.partial(unicodedata.normalize, "NFC"),  # as words are read
-        default="",
-        metavar="TEXT",
-        help="how every word begins",
-    )
-    parser.add_argument(
-        "--temperature",
-        type=cli.positive_float,
-        default=1.0,
-        metavar="T",
-        help="below 1: likelier words; above 1: stranger ones (default: %(default)s)",
-    )
+from autollm import cli, options
+from autollm.interrupts import interrupts
+from autollm.learning import checkpoint
+from autollm.learning.sampling import dream, dream_wanted
+from autollm.learning.words import read_words
+from autollm.remarks import Remarks
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,46 +20,51 @@ def build_parser() -> argparse.ArgumentParser:
         description="Dream more words from a model that `autollm train --save MODEL` has saved.",
         epilog="example:  autollm sample names.safetensors -n 20 --prefix ma --temperature 0.8",
     )
-    parser.add_argument("model", metavar="MODEL", help="a saved model")
-    parser.add_argument(
-        "-n", type=cli.whole(1, 10**6), default=20, metavar="N", help="how many words (default: %(default)s)"
-    )
-    add_options(parser)
-    parser.add_argument(
+    option = parser.add_argument
+    option("model", metavar="MODEL", help="a saved model")
+    option("-n", type=cli.whole(1, 10**6), default=20, metavar="N", help="how many words" + options.DEFAULT)
+    options.add_dreaming(parser)
+    option("--not-in", metavar="FILE", help="none of the words in this list, and none twice")
+    option(
         "--top-k",
         type=cli.whole(0, 10**6),
         default=0,
         metavar="K",
-        help="choose among the K likeliest letters only; 0: among all (default: %(default)s)",
+        help="choose among the K likeliest letters only; 0: among all" + options.DEFAULT,
     )
-    parser.add_argument(
-        "--seed", type=cli.whole(0, 2**63), default=0, help="another seed, other words (default: %(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options.add_seed(parser, "another seed, other words")
+    option("--json", action="store_true", help="print one JSON object")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    from autollm.learning import checkpoint
+    given = build_parser().parse_args(argv)
+    tell = Remarks(quiet=False)
+    saved = checkpoint.load(given.model)
+    old = None if given.not_in is None else read_words(given.not_in, skip_bad_lines=True).distinct
+    wanted = options.wanted_of(given, old)
+    random = np.random.Generator(np.random.PCG64(given.seed))
 
-    options = build_parser().parse_args(argv)
-    saved = checkpoint.load(options.model)
-    words = dream(
-        saved.model,
-        saved.alphabet,
-        saved.config.context,
-        options.n,
-        np.random.Generator(np.random.PCG64(options.seed)),
-        temperature=options.temperature,
-        prefix=options.prefix,
-        top_k=options.top_k,
-        longest=saved.longest,
-    )
-    if options.json:
-        cli.print_json({"samples": words, "config": vars(options)})
-    else:
+    def dream_some(count: int) -> list[str]:
+        return dream(
+            saved.model,
+            saved.alphabet,
+            saved.config.context,
+            count,
+            random,
+            temperature=given.temperature,
+            prefix=given.prefix,
+            top_k=given.top_k,
+            longest=saved.longest,
+        )
+
+    words = dream_wanted(dream_some, given.n, wanted)
+    if given.json:
+        cli.print_json({"samples": words, "config": vars(given)})
+    elif words:
         print("\n".join(words))
-    return 0
+    options.tell_of_few(tell, words, given.n)
+    return interrupts.status
 
 
 if __name__ == "__main__":

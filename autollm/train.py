@@ -6,13 +6,12 @@ import argparse
 import sys
 from typing import Any
 
-from autollm import cli
+from autollm import cli, options
 from autollm.errors import InputError
 from autollm.interrupts import interrupts
 from autollm.kernels.cache import is_empty_cache, report
 from autollm.learning import checkpoint
 from autollm.learning.experiment import (
-    FEW_WORDS,
     Corpus,
     Judgement,
     Learned,
@@ -23,12 +22,12 @@ from autollm.learning.experiment import (
     warm_up,
 )
 from autollm.learning.memory import check_memory
-from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES
+from autollm.learning.optim import OPTIMISERS, SCHEDULES
 from autollm.learning.plan import Budget, Plan, make_plan
-from autollm.learning.words import read_words
 from autollm.models import MAX_SIZE, MODELS, Config, configure, nets, sizes_of
+from autollm.models.counts import counts_of
 from autollm.remarks import Remarks
-from autollm.sample import add_options
+from autollm.tables import table
 
 SIZES = ("context", "dim", "hidden", "heads", "layers")
 DATA = "names"  # what it learns from by default
@@ -39,113 +38,98 @@ SETTINGS = ("batch", "optimiser", "lr", "schedule", "clip")
 def build_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(
         prog="autollm train",
+        usage="autollm train [options]",
         description="Learn from a list of words for one second, then dream up new ones.",
-        epilog="example:  autollm train --data pets.txt --seconds 2 --samples 10 --save pets.safetensors",
+        epilog=f"defaults of the models:\n{_defaults()}\n\n"
+        "example:  autollm train --data pets.txt --seconds 2 --samples 10 --save pets.safetensors",
     )
-    option = parser.add_argument
-    default = " (default: %(default)s)"
-    cli.add_data(parser, DATA)
-    cli.add_budget(parser)
-    option("--model", choices=MODELS, default="bag", help=", ".join(MODELS) + default)
-    option("--counts", action="store_true", help="add the model to counts: it learns what counting misses")
-    size = cli.whole(1, MAX_SIZE)
-    option("--context", type=size, metavar="K", help="letters to look back" + _defaults("context"))
-    option("--dim", type=size, metavar="D", help="numbers in a letter's code" + _defaults("dim"))
-    option(
-        "--hidden", type=size, metavar="H", help="numbers in the hidden layer or memory" + _defaults("hidden")
-    )
-    option("--heads", type=size, metavar="N", help="heads of attention" + _defaults("heads"))
-    option("--layers", type=size, metavar="N", help="layers" + _defaults("layers"))
-    option(
-        "--batch",
-        type=cli.whole(1, 10**9),
-        metavar="B",
-        help="examples in a step: places in words, or whole words" + _suits("batch"),
-    )
-    option(
-        "--optimiser",
-        choices=OPTIMISERS,
-        help=f"{', '.join(OPTIMISERS)}" + _suits("optimiser"),
-    )
-    option(
-        "--lr",
-        type=cli.positive_float,
-        metavar="RATE",
-        help=f"learning rate at its highest (default: the bag 1.5 / context, less for batches below 16; "
-        f"{_rates()}; on counts half of that; with an optimiser that is not the model's own: "
-        f"{', '.join(f'{name} {rate:g}' for name, rate in RATES.items())})",
-    )
-    option(
-        "--schedule",
-        choices=SCHEDULES,
-        help="how the learning rate goes on: as it is, down to 0 in a straight line or along a cosine, or up "
-        "first and then straight down" + _suits("schedule"),
-    )
-    option(
-        "--clip",
-        type=cli.positive_float,
-        metavar="NORM",
-        help="the longest that a gradient may be; a longer one is cut" + _suits("clip"),
-    )
-    option(
+    words = options.add_words(parser, DATA)
+    words.add_argument(
         "--held-out",
         type=cli.whole(0, 10**9),
         metavar="N",
-        help="words to keep back and judge the model by (default: 1 in 10, but 1000 at most, and none of "
-        f"fewer than {FEW_WORDS} words)",
+        help="words to judge by (default: 1 in 10 of 1000 or more, 1000 at most)",
     )
-    option(
-        "--seed",
-        type=cli.whole(0, 2**63),
-        default=0,
-        help="the same seed and --steps give the same words" + default,
+
+    group = parser.add_argument_group("model")
+    start = group.add_mutually_exclusive_group()
+    start.add_argument("--model", choices=MODELS, metavar="NAME", help=f"{', '.join(MODELS)} (default: bag)")
+    start.add_argument(
+        "--from", dest="start", metavar="MODEL", help="go on with a saved one, of this alphabet"
     )
-    option("--samples", type=cli.whole(0, 10**6), default=20, metavar="N", help="words to dream" + default)
-    add_options(parser)
-    option("--save", metavar="FILE", help="save the model, as safetensors")
-    option("--quiet", action="store_true", help="nothing on standard error but errors")
-    option("--json", action="store_true", help="print one JSON object instead of text")
+    group.add_argument("--counts", action="store_true", help="add it to counts, and learn what they miss")
+    size = cli.whole(1, MAX_SIZE)
+    for name, what in (
+        ("context", "letters to look back"),
+        ("dim", "numbers in a letter's code"),
+        ("hidden", "numbers in the hidden layer or memory"),
+        ("heads", "heads of attention"),
+        ("layers", "layers"),
+    ):
+        group.add_argument(f"--{name}", type=size, metavar="N", help=what)
+
+    group = parser.add_argument_group("training")
+    options.add_budget(group)
+    group.add_argument("--batch", type=cli.whole(1, 10**9), metavar="N", help="examples in a step")
+    group.add_argument("--optimiser", choices=OPTIMISERS, metavar="NAME", help=", ".join(OPTIMISERS))
+    group.add_argument("--lr", type=cli.positive_float, metavar="RATE", help="learning rate at its highest")
+    group.add_argument(
+        "--schedule", choices=SCHEDULES, metavar="NAME", help=f"of that rate: {', '.join(SCHEDULES)}"
+    )
+    group.add_argument(
+        "--clip", type=cli.positive_float, metavar="NORM", help="the longest that a gradient may be"
+    )
+    options.add_seed(group, "the same, and --steps, give the same words")
+
+    group = parser.add_argument_group("dreaming")
+    group.add_argument(
+        "--samples",
+        type=cli.whole(0, 10**6),
+        default=20,
+        metavar="N",
+        help="words to dream" + options.DEFAULT,
+    )
+    options.add_dreaming(group)
+    group.add_argument("--new", action="store_true", help="none that is in the list, and none twice")
+
+    group = parser.add_argument_group("output")
+    group.add_argument("--save", metavar="FILE", help="save the model, as safetensors")
+    group.add_argument("--quiet", action="store_true", help="nothing on standard error but errors")
+    group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return parser
 
 
-def _defaults(size: str) -> str:
-    """The models that have this size, and their defaults."""
-    having = (f"{name} {sizes_of(name)[size]}" for name in MODELS if size in sizes_of(name))
-    return f" (default: {', '.join(having)})"
-
-
-def _rates() -> str:
-    """The learning rates of the models that have one for all sizes."""
-    rates = {name: recipe.lr for name, recipe in nets().items()}
-    return ", ".join(f"{name} {rate:g}" for name, rate in rates.items() if not callable(rate))
-
-
-def _suits(setting: str) -> str:
-    """The models' defaults for a setting that all of them have."""
-    models: dict[Any, list[str]] = {}
+def _defaults() -> str:
+    """A table of the models' sizes and of how each is trained unless told otherwise."""
+    rows = []
     for name, recipe in nets().items():
-        models.setdefault(getattr(recipe, setting), []).append(name)
-    if len(models) == 1:
-        return f" (default: {next(iter(models)) or 'none'})"
-    told = (f"{value or 'none'} for {', '.join(names)}" for value, names in models.items())
-    return f" (default: {'; '.join(told)})"
+        sizes = sizes_of(name)
+        lr = "by size" if callable(recipe.lr) else f"{recipe.lr:g}"
+        own = [str(sizes.get(size, "-")) for size in SIZES]
+        rows.append(
+            [name, *own, str(recipe.batch), recipe.optimiser, lr, recipe.schedule, str(recipe.clip or "-")]
+        )
+    return table(["", *SIZES, *SETTINGS], rows)
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = build_parser().parse_args(argv)
-    tell = Remarks(options.quiet)
-    if options.save is not None:
-        checkpoint.check_target(options.save)
-    words = read_words(options.data)
-    corpus = Corpus.of(words, options.held_out, options.seed)
-    corpus.alphabet.encode(options.prefix)  # an unknown letter is an error now, not after the training
-    plan = plan_of(options)
-    check_memory(plan, corpus, options.samples)
-    tell(
-        f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out, "
-        f"{len(corpus.held_out):,} held out"
-    )
-    if options.data != DATA and (remark := advice(len(words.distinct), plan.config)):
+    given = build_parser().parse_args(argv)
+    tell = Remarks(given.quiet)
+    if given.save is not None:
+        checkpoint.check_target(given.save)
+    known = None if given.start is None else checkpoint.load(given.start)
+    words = options.words_of(given, tell)
+    corpus = Corpus.of(words, given.held_out, given.seed, known)
+    corpus.alphabet.encode(given.prefix)  # an unknown letter is an error now, not after the training
+    wanted = options.wanted_of(given, words.distinct if given.new else None)
+    plan = plan_of(given, known.config if known else None)
+    check_memory(plan, corpus, given.samples)
+    options.tell_of_words(tell, words, corpus)
+    if known and corpus.held_out:
+        tell(f"{given.start} may have learned the words held out, unless --seed is the same as then")
+    if known and counts_of(known.model):
+        tell(f"{given.start} counts anew: what it had counted in other words is forgotten")
+    if given.data != DATA and (remark := advice(len(words.distinct), plan.config)):
         tell(remark)
 
     if is_empty_cache():
@@ -157,42 +141,38 @@ def main(argv: list[str] | None = None) -> int:
     tell(f"ready {startup:.2f} s after the start")
 
     interrupts.start_learning()
-    learned = learn(plan, corpus, tell.watch)
+    learned = learn(plan, corpus, tell.watch, model=known.model if known else None)
     tell.end_progress()
-    unsaved = save(options.save, learned.checkpoint) if options.save else None
-    if options.save and not unsaved:
-        tell(f"saved to {options.save}")
+    unsaved = save(given.save, learned, tell) if given.save else None
     judgement = judge(learned)
-    samples = dream_words(learned, options.samples, temperature=options.temperature, prefix=options.prefix)
-    if options.json:
+    if judgement.judged < len(learned.examples):
+        tell(f"the losses are estimated on {judgement.judged:,} of {len(learned.examples):,} examples")
+    samples = dream_words(
+        learned,
+        given.samples,
+        temperature=given.temperature,
+        prefix=given.prefix,
+        wanted=wanted,
+        stop=lambda: interrupts.came > 0,
+    )
+    if given.json:
         cli.print_json(
-            {
-                "elapsed_seconds": learned.run.seconds,
-                "steps": learned.run.steps,
-                "steps_per_second": learned.run.steps / learned.run.seconds,
-                "final_loss": judgement.final_loss,
-                "held_out_loss": judgement.held_out_loss,
-                "samples": samples.words,
-                "new_samples": len(samples.new),
-                "samples_in_training": samples.in_training,
-                "samples_in_held_out": samples.in_held_out,
-                "parameters": learned.parameters,
-                "interrupted": learned.run.interrupted,
+            facts(learned, judgement, samples)
+            | {
                 "startup_seconds": startup,
                 "compile_seconds": report.seconds,
                 "compiled_kernels": report.compiled,
                 "words": len(words.distinct),
-                "held_out_words": len(corpus.held_out),
                 "repeated_words": words.repeated,
-                "examples": len(learned.examples),
-                "alphabet": corpus.alphabet.characters,
-                "config": vars(options) | settled(plan),
+                "config": vars(given) | settled(plan),
             }
         )
     else:
         print(_results(learned, judgement, samples))
     sys.stdout.flush()
     tell(f"{learned.run.steps / learned.run.seconds:,.0f} steps per second")
+    if not interrupts.came:
+        options.tell_of_few(tell, samples.words, given.samples)
     if samples.words:
         new, count = len(samples.new), len(samples.words)
         tell(f"{new} of {count} samples are new ({new / count:.0%})")
@@ -201,35 +181,62 @@ def main(argv: list[str] | None = None) -> int:
     return interrupts.status
 
 
-def save(path: str, learned: checkpoint.Checkpoint) -> InputError | None:
-    """Save the model; why that failed, if it did: what was learned is to be printed all the same."""
-    try:
-        checkpoint.save(path, learned)
-    except InputError as error:
-        return error
-    return None
-
-
 def advice(words: int, config: Config) -> str:
     """Which model learns most of so many words, as measured in the README; nothing if it is this one."""
     name, options = ("mlp+counts", "mlp --counts") if words >= MANY_WORDS else ("counts", "counts")
     return "" if config.name == name else f"of {words:,} words --model {options} usually learns most"
 
 
-def plan_of(options: argparse.Namespace) -> Plan:
-    """The plan that the options make, with the model's own choice of what they leave open."""
-    sizes = {name: getattr(options, name) for name in SIZES}
-    config = configure(options.model, options.counts, **sizes)
-    budget = Budget(options.seconds, options.steps)
-    return make_plan(config, budget, options.seed, **{name: getattr(options, name) for name in SETTINGS})
+def plan_of(given: argparse.Namespace, known: Config | None) -> Plan:
+    """The plan that the options make, with the model's own choice of what they leave open. Raises
+    InputError for a size beside a model that has its sizes already."""
+    sizes = {name: getattr(given, name) for name in SIZES if getattr(given, name) is not None}
+    if known and sizes:
+        raise InputError(f"--from {given.start}: the model has its sizes; leave out --{next(iter(sizes))}")
+    if known and given.counts:
+        raise InputError(f"--from {given.start}: whether the model counts is settled; leave out --counts")
+    config = known or configure(given.model or "bag", given.counts, **sizes)
+    budget = Budget(given.seconds, given.steps)
+    return make_plan(config, budget, given.seed, **{name: getattr(given, name) for name in SETTINGS})
 
 
 def settled(plan: Plan) -> dict[str, Any]:
-    """What the options left open, as the plan has it."""
+    """The model, its sizes and settings, also those that the options left open."""
     sizes = {name: plan.config.sizes.get(name) for name in SIZES}
-    if plan.config.model not in nets():
-        return sizes
-    return sizes | {name: getattr(plan, name) for name in SETTINGS}
+    config = plan.config
+    trained = {name: getattr(plan, name) for name in SETTINGS} if config.model in nets() else {}
+    return {"model": config.model, "counts": config.counts} | sizes | trained
+
+
+def save(path: str, learned: Learned, tell: Remarks) -> InputError | None:
+    """Save the model; why that failed, if it did: what was learned is to be printed all the same."""
+    try:
+        checkpoint.save(path, learned.checkpoint)
+    except InputError as error:
+        return error
+    tell(f"saved to {path}")
+    return None
+
+
+def facts(learned: Learned, judgement: Judgement, samples: Samples) -> dict[str, Any]:
+    """What came of it, for `--json`."""
+    run = learned.run
+    return {
+        "elapsed_seconds": run.seconds,
+        "steps": run.steps,
+        "steps_per_second": run.steps / run.seconds,
+        "final_loss": judgement.final_loss,
+        "held_out_loss": judgement.held_out_loss,
+        "samples": samples.words,
+        "new_samples": len(samples.new),
+        "samples_in_training": samples.in_training,
+        "samples_in_held_out": samples.in_held_out,
+        "parameters": learned.parameters,
+        "interrupted": run.interrupted,
+        "held_out_words": len(learned.corpus.held_out),
+        "examples": len(learned.examples),
+        "alphabet": learned.corpus.alphabet.characters,
+    }
 
 
 def _results(learned: Learned, judgement: Judgement, samples: Samples) -> str:

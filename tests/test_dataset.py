@@ -168,28 +168,6 @@ def test_files(tmp_path, content, words, repeated):
     assert read.repeated == repeated
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "at least 2 different words are needed, one a line; found none"),
-        ("\n \n\r\n", "found none"),
-        ("emma", "found only one, 'emma'"),
-        ("emma\nemma\n", "found only one, 'emma'"),
-        (b"\xff\xfee\x00m\x00", r"not UTF-8 text \(byte 0xff at position 0\)"),
-        (b"emma\nol\xeevia\n", r"not UTF-8 text \(byte 0xee at position 7\)"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "not UTF-8"),
-        (b"PK\x03\x04\0\0emma\nolivia", "control characters in word 1"),
-        (b"emma\n\x1b[31mred\n", "control characters in word 2"),
-    ],
-)
-def test_files_that_are_no_list_of_words(tmp_path, content, message):
-    path = write(tmp_path / "words.txt", content)
-    with pytest.raises(InputError, match=message) as error:
-        read_words(path)
-    assert path in str(error.value)
-    assert "\n" not in str(error.value)
-
-
 @pytest.mark.parametrize("name", ["missing.txt", ".", "a\0b", "x" * 300])
 def test_paths_that_cannot_be_read(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
@@ -205,12 +183,6 @@ def test_a_file_without_end_is_refused():
 def test_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO("été\nhiver\n".encode())))
     assert read_words("-").distinct == ["été", "hiver"]
-
-
-def test_a_file_named_like_a_built_in_list_wins(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path / "names", "one\ntwo")
-    assert read_words("names").distinct == ["one", "two"]
 
 
 def test_a_letter_that_is_not_in_the_alphabet():

@@ -50,11 +50,50 @@ def size(option: str, value: int, default: int, model: str) -> Effect:
     return Effect(f"--{option} {value}", changes, beside=beside, default=f"--{option} {default}")
 
 
+def lengths(facts: dict[str, Any]) -> list[int]:
+    return [len(word) for word in facts["samples"]]
+
+
 EFFECTS = {
     ("train", "data"): Effect(
         "--data {list}",
         LEARNED | {"words", "examples", "parameters", "alphabet"},
         lambda before, after: (before["words"], after["words"], after["alphabet"]) == (80, 3, "abxyz"),
+    ),
+    ("train", "column"): Effect(
+        "--column 2",
+        LEARNED | {"examples", "parameters", "alphabet"},
+        lambda before, after: (before["alphabet"], after["alphabet"]) == (",abcfmu", "fmu"),
+        beside="--data {table}",
+    ),
+    ("train", "encoding"): Effect(
+        "--encoding utf-8",
+        LEARNED | {"alphabet", "examples", "parameters"},
+        lambda before, after: (before["alphabet"], after["alphabet"]) == ("ab©Ã", "abé"),
+        beside="--data {list8} --encoding latin-1",
+    ),
+    ("train", "start"): Effect(
+        "--from {model}",
+        LEARNED,
+        lambda before, after: after["final_loss"] < before["final_loss"] - 0.1,
+    ),
+    ("train", "shortest"): Effect(
+        "--shortest 6",
+        {"samples"},
+        lambda before, after: min(lengths(after)) >= 6 > min(lengths(before)),
+        default="--shortest 1",
+    ),
+    ("train", "longest"): Effect(
+        "--longest 4", {"samples"}, lambda before, after: max(lengths(after)) == 4 < max(lengths(before))
+    ),
+    ("train", "new"): Effect(
+        "--new",
+        {"samples"},
+        lambda before, after: (
+            len(after["samples"]) == len(set(after["samples"])) == after["new_samples"] == 30
+            and len(before["samples"]) > before["new_samples"]
+        ),
+        beside="--data {list} --samples 30",
     ),
     ("train", "seconds"): Effect(
         "--seconds 0.02",
@@ -63,6 +102,7 @@ EFFECTS = {
     ),
     ("train", "steps"): Effect("--steps 41", LEARNED | {"steps"}, lambda _, after: after["steps"] == 41),
     ("train", "model"): Effect("--model bigram", LEARNED | {"parameters"}, default="--model bag"),
+    ("train", "counts"): Effect("--counts", LEARNED, beside="--model mlp"),
     ("train", "context"): size("context", 2, 3, "bag"),
     ("train", "dim"): size("dim", 8, 32, "bag"),
     ("train", "hidden"): size("hidden", 16, 128, "mlp"),
@@ -121,6 +161,25 @@ EFFECTS = {
         lambda before, after: len(set(after["samples"])) == 1 < len(set(before["samples"])),
         default="--temperature 1",
     ),
+    ("sample", "shortest"): Effect(
+        "--shortest 6",
+        {"samples"},
+        lambda before, after: min(lengths(after)) >= 6 > min(lengths(before)),
+        default="--shortest 1",
+    ),
+    ("sample", "longest"): Effect(
+        "--longest 4", {"samples"}, lambda before, after: max(lengths(after)) == 4 < max(lengths(before))
+    ),
+    ("sample", "not_in"): Effect(
+        "--not-in {letters}",
+        {"samples"},
+        lambda before, after: (
+            bool(set("abcdefghijklmnopqrstuvwxyz") & {*before["samples"]})
+            and len(after["samples"]) == len(set(after["samples"]))
+            and all(len(word) > 1 for word in after["samples"])
+        ),
+        beside="--temperature 3 -n 200",
+    ),
     ("sample", "top_k"): Effect(
         "--top-k 1",
         {"samples"},
@@ -141,6 +200,14 @@ EFFECTS = {
     ("ladder", "steps"): Effect(
         "--steps 41", LEARNED | {"steps", "held_out_loss"}, lambda _, after: after["steps"] == [41, 41]
     ),
+    ("ladder", "column"): Effect(
+        "--column 2",
+        LEARNED | {"parameters"},
+        beside="--data {table}",
+    ),
+    ("ladder", "encoding"): Effect(
+        "--encoding utf-8", LEARNED | {"parameters"}, beside="--data {list8} --encoding latin-1"
+    ),
     ("ladder", "models"): Effect(
         "--models bigram,bag",
         {"model", "parameters", "held_out_loss"} | LEARNED,
@@ -151,7 +218,8 @@ EFFECTS = {
 # These change what is printed and written: what they do is seen in tests of their own.
 ELSEWHERE = {
     ("train", "save"), ("train", "quiet"), ("train", "json"), ("sample", "model"), ("sample", "json"),
-    ("ladder", "plot"), ("ladder", "quiet"), ("ladder", "json"),
+    ("ladder", "plot"), ("ladder", "quiet"), ("ladder", "json"), ("train", "skip_bad_lines"),
+    ("ladder", "skip_bad_lines"),
 }  # fmt: skip
 
 
@@ -159,10 +227,18 @@ ELSEWHERE = {
 def paths(tmp_path_factory):
     """A model and a short list, to be put into the arguments."""
     folder = tmp_path_factory.mktemp("options")
-    (folder / "list").write_text("ab\nxyz\nzab\n")
+    lists = {
+        "list": b"ab\nxyz\nzab\n",
+        "table": b"a,f\nb,m\nc,u\n",
+        "list8": "ab\nbé\n".encode(),
+        "broken": b"ab\nba\nabba\n\x00\n",
+        "letters": "\n".join("abcdefghijklmnopqrstuvwxyz").encode(),
+    }
+    for name, content in lists.items():
+        (folder / name).write_bytes(content)
     arguments = ["--steps", "200", "--quiet", "--json", "--save", str(folder / "model")]
     cli.run(lambda: train.main(arguments))
-    return {"list": str(folder / "list"), "model": str(folder / "model")}
+    return {name: str(folder / name) for name in [*lists, "model"]}
 
 
 @pytest.fixture
@@ -224,6 +300,7 @@ def test_help_names_every_option_and_gives_an_example_that_can_be_parsed(capsys,
         assert all(name in text for name in option.option_strings)
         if option.default not in (None, False, ""):
             assert "default" in option.help, option.dest
+    assert len(text.splitlines()) <= 62, "it fits a screen"
     example = re.search(rf"example:  autollm {command} (.*)", text)[1]
     COMMANDS[command].build_parser().parse_args(shlex.split(example))
 
@@ -268,6 +345,16 @@ def test_quiet_leaves_the_results_alone(capsys, command):
         shown.append(re.sub(r"Elapsed.*|[\d,]+ +[\d,]+ +(?=\d\.)", "", out))
         assert (err == "") == bool(quiet)
     assert shown[0] == shown[1] != ""
+
+
+@pytest.mark.parametrize("command", ["train", "ladder"])
+def test_bad_lines_are_skipped_where_that_is_asked_for(capsys, paths, command):
+    arguments = ["--data", paths["broken"], "--steps", "5", "--json", "--quiet"]
+    arguments += ["--models", "bag"] if command == "ladder" else []
+    assert cli.run(lambda: COMMANDS[command].main(arguments)) == 2
+    assert "line 4 holds control characters" in capsys.readouterr().err
+    assert COMMANDS[command].main([*arguments, "--skip-bad-lines"]) == 0
+    assert json.loads(capsys.readouterr().out)["words"] == 3
 
 
 def test_save_writes_the_model_there_and_nowhere_else(capsys, tmp_path, monkeypatch):

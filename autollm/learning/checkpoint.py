@@ -80,6 +80,7 @@ def save(path: str, saved: Checkpoint) -> None:
 
 def load(path: str) -> Checkpoint:
     """Read a model. Raises InputError for a file that is missing, damaged, foreign, or of another format."""
+    needs_safetensors("a saved model")
     from safetensors import SafetensorError, safe_open
 
     try:

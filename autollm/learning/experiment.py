@@ -6,6 +6,7 @@ The order is: `learn`, after which the model can be saved, then `judge` and `dre
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from autollm.learning.alphabet import Alphabet
 from autollm.learning.checkpoint import Checkpoint
 from autollm.learning.examples import Examples, examples_for, make_text
 from autollm.learning.plan import Budget, Plan
-from autollm.learning.sampling import dream
+from autollm.learning.sampling import ANY, Wanted, dream, dream_wanted
 from autollm.learning.training import Run, Watch, check_loss, mean_loss, train
 from autollm.learning.words import Words, split
 from autollm.models import Model, build, parameters
@@ -36,16 +37,22 @@ class Corpus:
     longest: int  # letters in the longest word
 
     @classmethod
-    def of(cls, words: Words, held_out: int | None, seed: int) -> Corpus:
+    def of(cls, words: Words, held_out: int | None, seed: int, known: Checkpoint | None = None) -> Corpus:
         """Hold out `held_out` words, chosen by the seed; None: 1 in 10, but 1000 at most, and none of
-        fewer than FEW_WORDS. Raises InputError if fewer than 2 would be left."""
+        fewer than FEW_WORDS. Of a model that is `known`, the alphabet stays, and its longest word counts.
+        Raises InputError if fewer than 2 words would be left, or for a letter not in that alphabet."""
         count = len(words.distinct)
         if held_out is None:
             held_out = min(count // 10, 1000) if count >= FEW_WORDS else 0
         if held_out > count - 2:
             raise InputError(f"--held-out {held_out} leaves fewer than 2 of {count} words to learn from")
         training, others = split(words.distinct, held_out, seed)
-        return cls(Alphabet.of(words.distinct), training, others, max(map(len, words.distinct)))
+        longest = max(map(len, words.distinct))
+        if known is None:
+            return cls(Alphabet.of(words.distinct), training, others, longest)
+        for word in words.distinct:
+            known.alphabet.encode(word)
+        return cls(known.alphabet, training, others, max(longest, known.longest))
 
 
 @dataclass(frozen=True)
@@ -117,11 +124,14 @@ def warm_up(plan: Plan) -> None:
     dream(model, alphabet, plan.config.context, 1, np.random.default_rng(0), longest=1)
 
 
-def learn(plan: Plan, corpus: Corpus, watch: Watch | None = None, moments: int = 0) -> Learned:
-    """Build the plan's model and train it. At about so many moments of the training, which take nothing from
-    its budget, the held-out loss is measured. Raises DivergedError if what came of it is not to be used."""
+def learn(
+    plan: Plan, corpus: Corpus, watch: Watch | None = None, moments: int = 0, model: Model | None = None
+) -> Learned:
+    """Build the plan's model, or go on with one, and train it. At about so many moments of the training,
+    which take nothing from its budget, the held-out loss is measured. Raises DivergedError if what came of
+    it is not to be used."""
     config, alphabet = plan.config, corpus.alphabet
-    model = build(config, alphabet.size, plan.seed)
+    model = model or build(config, alphabet.size, plan.seed)
     examples = examples_for(model, corpus.training, alphabet, config.context)
     unseen = examples_for(model, corpus.held_out, alphabet, config.context) if corpus.held_out else None
     curve = [(0.0, estimated_loss(model, unseen, alphabet.size))] if unseen and moments else []
@@ -198,17 +208,29 @@ def tokens_per_second(run: Run, batch: int, tokens: float) -> float:
     return run.steps * batch * tokens / run.seconds
 
 
-def dream_words(learned: Learned, count: int, *, temperature: float = 1.0, prefix: str = "") -> Samples:
-    """Let a trained model invent words, and look for them in the corpus."""
-    plan, corpus = learned.plan, learned.corpus
-    words = dream(
-        learned.model,
-        corpus.alphabet,
-        plan.config.context,
-        count,
-        np.random.Generator(np.random.PCG64([plan.seed, 1])),
-        temperature=temperature,
-        prefix=prefix,
-        longest=corpus.longest,
-    )
-    return Samples.sort(words, corpus)
+def dream_words(
+    learned: Learned,
+    count: int,
+    *,
+    temperature: float = 1.0,
+    prefix: str = "",
+    wanted: Wanted = ANY,
+    stop: Callable[[], bool] = bool,
+) -> Samples:
+    """Let a trained model invent words, and look for them in the corpus. Fewer than `count` come if it
+    makes too few that are wanted, or when `stop` says so."""
+    corpus, random = learned.corpus, np.random.Generator(np.random.PCG64([learned.plan.seed, 1]))
+
+    def dream_some(n: int) -> list[str]:
+        return dream(
+            learned.model,
+            corpus.alphabet,
+            learned.plan.config.context,
+            n,
+            random,
+            temperature=temperature,
+            prefix=prefix,
+            longest=corpus.longest,
+        )
+
+    return Samples.sort(dream_wanted(dream_some, count, wanted, stop), corpus)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -50,6 +52,48 @@ def dream(
         lengths = (tokens == END).argmax(axis=1)
         words += [alphabet.decode(row[:n]) for row, n in zip(tokens.tolist(), lengths, strict=True)]
     return words
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which of the dreamed words are wanted."""
+
+    shortest: int = 1  # letters
+    longest: int | None = None  # letters; None: any number
+    not_in: frozenset[str] | None = None  # none of these, and none twice; None: whichever come
+
+    def choose(self, words: Iterable[str], seen: set[str]) -> list[str]:
+        """Those that are wanted, when those in `seen` are there already; it learns of new ones."""
+        chosen = []
+        for word in words:
+            if len(word) < self.shortest or (self.longest and len(word) > self.longest):
+                continue
+            if self.not_in is not None and (word in self.not_in or word in seen):
+                continue
+            seen.add(word)
+            chosen.append(word)
+        return chosen
+
+
+ANY = Wanted()
+
+
+def dream_wanted(
+    dream_some: Callable[[int], list[str]], count: int, wanted: Wanted, stop: Callable[[], bool] = bool
+) -> list[str]:
+    """`count` words that are wanted, of those that `dream_some` makes. Fewer if `stop` says so after some, or
+    if more than 10,000 words and 20 for each that is asked for would have to be dreamed."""
+    words: list[str] = []
+    seen: set[str] = set()
+    dreamed, ask = 0, count
+    while len(words) < count and dreamed < 10_000 + 20 * count:
+        ask = min(ask, MOST_AT_ONCE)
+        words += wanted.choose(dream_some(ask), seen)
+        dreamed += ask
+        ask = count - dreamed if dreamed < count else max(2 * (count - len(words)), 256)
+        if stop():
+            break
+    return words[:count]
 
 
 def words_at_once(model: Model, vocabulary: int, context: int, size: int) -> int:

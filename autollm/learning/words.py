@@ -4,60 +4,87 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from autollm.errors import InputError
+from autollm.learning.formats import MISSING, decode, entries
 
 MAX_BYTES = 256 * 2**20
 BUILT_IN = {"names": "names.txt", "names-32k": "names-32k.txt"}
+# Letters and symbols that look like nothing: fillers of Hangul, the empty pattern of Braille.
+BLANK = "\u115f\u1160\u2800\u3164\uffa0"
 
 
 @dataclass(frozen=True)
 class Words:
-    """Distinct words in the order given, and how many repetitions were left out."""
+    """Distinct words in the order given, how many repetitions were left out, and what was noticed."""
 
     distinct: list[str]
     repeated: int
+    remarks: list[str] = field(default_factory=list)
 
 
-def read_words(source: str) -> Words:
-    """Read one word a line from a UTF-8 file, a built-in list ("names-32k"), or "-" (standard input).
+def read_words(
+    source: str, *, encoding: str | None = None, column: int | None = None, skip_bad_lines: bool = False
+) -> Words:
+    """Read one word a line from a text file, a built-in list ("names-32k"), or "-" (standard input).
 
-    Blank lines are skipped, spaces at either end of a line are dropped, composed and decomposed
-    characters are made the same (Unicode NFC). Raises InputError for anything that is not such a list.
+    Text is UTF-8 unless `encoding` says otherwise. Blank lines are skipped, spaces at either end of a line
+    are dropped, composed and decomposed characters are made the same (Unicode NFC). Other formats are
+    noticed: see `formats.entries`, also for `column`. Raises InputError for anything that is not such a
+    list; with `skip_bad_lines`, lines that cannot be read are left out and counted instead.
     """
     data = _read_bytes(source)
     if len(data) > MAX_BYTES:
         raise InputError(f"{source}: more than {MAX_BYTES >> 20} MB, the most that a word list may have")
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{source}: not UTF-8 text (byte 0x{data[error.start]:02x} at position {error.start})"
-        ) from None
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    words = [word for line in lines if (word := unicodedata.normalize("NFC", line.strip()))]
-    for number, word in enumerate(words, 1):
-        if not word.isprintable() and any(unicodedata.category(c) == "Cc" for c in word):
-            raise InputError(
-                f"{source}: not a text file (control characters in word {number}: {word[:20]!r})"
-            )
+        found, remarks = entries(decode(data, encoding, skip_bad_lines), column, skip_bad_lines)
+        words, bad = [], 0
+        for number, entry in found:
+            word = unicodedata.normalize("NFC", entry.strip())
+            fault = "" if word.isascii() and word.isprintable() else _fault(word)
+            if skip_bad_lines and MISSING in word:
+                fault = "cannot be read"
+            if fault and not skip_bad_lines:
+                raise InputError(f"line {number} {fault}: {word[:20]!r}; --skip-bad-lines leaves it out")
+            bad += bool(fault)
+            if word and not fault:
+                words.append(word)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    if bad:
+        remarks.append(f"{bad} bad lines left out")
+    if source in BUILT_IN and Path(source).exists():
+        remarks.append(f"this is the built-in list; ./{source} is the file that is here")
     distinct = list(dict.fromkeys(words))
     if len(distinct) < 2:
-        found = f"only one, {distinct[0][:40]!r}" if distinct else "none"
-        raise InputError(f"{source}: at least 2 different words are needed, one a line; found {found}")
-    return Words(distinct, len(words) - len(distinct))
+        read = f"only one, {distinct[0][:40]!r}" if distinct else "none"
+        raise InputError(f"{source}: at least 2 different words are needed, one a line; found {read}")
+    return Words(distinct, len(words) - len(distinct), remarks)
+
+
+def _fault(word: str) -> str:
+    """What is wrong with a word; nothing with an empty one."""
+    if not word.isprintable():
+        kinds = {unicodedata.category(character) for character in word}
+        if "Cc" in kinds:
+            return "holds control characters, as no text does"
+        if "Cs" in kinds:
+            return "holds half a character (a lone surrogate)"
+        if kinds <= {"Cf", "Zs", "Zl", "Zp"}:
+            return "has nothing visible"
+    return "has nothing visible" if word and not word.strip(BLANK) else ""
 
 
 def _read_bytes(source: str) -> bytes:
     try:
         if source == "-":
             return sys.stdin.buffer.read(MAX_BYTES + 1)
-        if source in BUILT_IN and not Path(source).exists():
+        if source in BUILT_IN:
             return (resources.files("autollm.data") / BUILT_IN[source]).read_bytes()
         with open(source, "rb") as file:
             return file.read(MAX_BYTES + 1)

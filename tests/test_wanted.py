@@ -1,0 +1,181 @@
+"""Which words come out, and going on with a model that has learned before."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from autollm import cli, sample, train
+from autollm.learning import checkpoint
+from autollm.learning.sampling import Wanted, dream_wanted
+from autollm.models import nets
+
+
+def endless(words):
+    """Dream these words, over and over; and how many were asked for each time."""
+    asked = []
+
+    def some(count):
+        start = sum(asked)
+        asked.append(count)
+        return [words[i % len(words)] for i in range(start, start + count)]
+
+    return some, asked
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (Wanted(), ["a", "bb", "a", "ccc", "a", "bb"]),
+        (Wanted(shortest=2), ["bb", "ccc", "bb", "ccc", "bb", "ccc"]),
+        (Wanted(longest=1), ["a"] * 6),
+        (Wanted(shortest=2, longest=2), ["bb"] * 6),
+        (Wanted(not_in=frozenset()), ["a", "bb", "ccc"]),
+        (Wanted(not_in=frozenset({"bb"})), ["a", "ccc"]),
+        (Wanted(shortest=4), []),
+    ],
+)
+def test_only_words_that_are_wanted_come(wanted, expected):
+    some, asked = endless(["a", "bb", "a", "ccc"])
+    assert dream_wanted(some, 6, wanted) == expected
+    assert sum(asked) < 12_000, "it does not go on for ever"
+
+
+def test_what_is_dreamed_does_not_change_when_everything_is_wanted():
+    some, asked = endless(["a", "b", "c"])
+    assert dream_wanted(some, 10_000, Wanted()) == (["a", "b", "c"] * 3334)[:10_000]
+    assert sum(asked) == 10_000
+
+
+def test_dreaming_can_be_stopped():
+    some, asked = endless(["a"])
+    assert len(dream_wanted(some, 10**6, Wanted(), stop=lambda: len(asked) == 2)) == 8192
+
+
+def run(capsys, command, *arguments):
+    assert cli.run(lambda: command.main([str(one) for one in arguments])) == 0
+    return capsys.readouterr()
+
+
+def test_a_model_that_makes_too_few_new_words_says_so(capsys, tmp_path):
+    (tmp_path / "list").write_text("a\nb\n")
+    saved = tmp_path / "model"
+    told = run(
+        capsys, train, "--data", tmp_path / "list", "--steps", 50, "--new", "--longest", 2, "--save", saved
+    )
+    assert "only 4 of 20 words: the model dreams too few of those that are wanted" in told.err
+    assert {line[5:] for line in told.out.splitlines() if " : " in line} == {"aa", "ab", "ba", "bb"}
+    told = run(capsys, sample, saved, "--not-in", tmp_path / "list", "--longest", 2)
+    assert "only 4 of 20 words" in told.err
+    assert set(told.out.split()) == {"aa", "ab", "ba", "bb"}
+
+
+def test_a_list_with_other_line_ends_filters_all_the_same(capsys, tmp_path):
+    (tmp_path / "list").write_bytes(b"a\r\nb\r\n")
+    saved = tmp_path / "model"
+    run(capsys, train, "--data", tmp_path / "list", "--steps", 50, "--save", saved)
+    words = run(capsys, sample, saved, "--not-in", tmp_path / "list").out.split()
+    assert words and not {"a", "b"} & {*words}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--shortest", "5", "--longest", "4"], ["--prefix=abc", "--longest=2"]]
+)
+def test_words_that_cannot_be(capsys, arguments):
+    assert cli.run(lambda: train.main(arguments)) == 2
+    assert re.search(r"error: --longest \d: words of .* are longer", capsys.readouterr().err)
+
+
+def test_long_words_are_dreamed_alike_by_train_and_sample(capsys, tmp_path):
+    """Of two words of 70 letters, and a prefix of 80."""
+    (tmp_path / "list").write_text("a" * 70 + "\n" + "b" * 70 + "\n")
+    saved = tmp_path / "model"
+    options = ["--prefix", "ab" * 40, "--longest", 10**6]
+    told = run(
+        capsys, train, "--data", tmp_path / "list", "--steps", 300, "--json", "--save", saved, *options
+    )
+    words = json.loads(told.out)["samples"]
+    others = run(capsys, sample, saved, *options).out.split()
+    for word in words + others:
+        assert word.startswith("ab" * 40)
+        assert len(word) <= 80 + 140
+    assert max(map(len, words)) > 90 and max(map(len, others)) > 90
+
+
+# --- going on ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [*nets(), "mlp --counts"])
+def test_learning_goes_on_with_every_model(capsys, tmp_path, model):
+    saved, better = tmp_path / "model", tmp_path / "better"
+    size = ["--dim", "8"] if model != "bigram" else ["--context", "1"]
+    budget = ["--steps", "60", "--json", "--samples", "2"]
+    first = json.loads(run(capsys, train, "--model", *model.split(), *size, *budget, "--save", saved).out)
+    onward = json.loads(run(capsys, train, "--from", saved, *budget, "--save", better).out)
+    assert onward["final_loss"] < first["final_loss"]
+    for setting in ("model", "counts", "context", "dim", "heads", "batch", "lr"):
+        assert onward["config"][setting] == first["config"][setting]
+    assert checkpoint.load(str(better)).config == checkpoint.load(str(saved)).config
+
+
+def test_what_counts_counts_anew_and_says_so(capsys, tmp_path):
+    saved = tmp_path / "model"
+    (tmp_path / "list").write_text("anna\nhannah\n")
+    run(capsys, train, "--model", "counts", "--save", saved)
+    told = run(capsys, train, "--from", saved, "--data", tmp_path / "list", "--samples", 50)
+    assert f"{saved} counts anew: what it had counted in other words is forgotten" in told.err
+    assert "anna" in told.out
+
+
+def test_going_on_with_other_words(capsys, tmp_path):
+    """The alphabet stays, and so does what is known of the longest word."""
+    saved, better = tmp_path / "model", tmp_path / "better"
+    (tmp_path / "list").write_text("anna\nhannah\n")
+    run(capsys, train, "--steps", 50, "--save", saved)
+    told = run(
+        capsys,
+        train,
+        "--data",
+        tmp_path / "list",
+        "--from",
+        saved,
+        "--steps",
+        500,
+        "--json",
+        "--save",
+        better,
+    )
+    facts = json.loads(told.out)
+    assert facts["alphabet"] == "abcdefghijklmnopqrstuvwxyz"
+    assert facts["final_loss"] < 1.5, "it has learned these"
+    assert checkpoint.load(str(better)).longest == checkpoint.load(str(saved)).longest
+
+
+def test_a_new_letter_is_an_error_before_training(capsys, tmp_path, monkeypatch):
+    saved = tmp_path / "model"
+    (tmp_path / "list").write_text("zoé\nemma\n")
+    run(capsys, train, "--steps", 50, "--save", saved)
+    monkeypatch.setattr(train, "learn", None)
+    assert cli.run(lambda: train.main(["--from", str(saved), "--data", str(tmp_path / "list")])) == 2
+    assert "'é' in 'zoé' is not in the alphabet: abc" in capsys.readouterr().err
+
+
+def test_the_sizes_of_a_model_to_go_on_with_are_its_own(capsys, tmp_path):
+    saved = str(tmp_path / "model")
+    run(capsys, train, "--steps", 50, "--save", saved)
+    for size in (["--dim", "8"], ["--hidden", "3"]):
+        assert cli.run(lambda size=size: train.main(["--from", saved, *size])) == 2
+        assert f"the model has its sizes; leave out {size[0]}" in capsys.readouterr().err
+    assert cli.run(lambda: train.main(["--from", saved, "--counts"])) == 2
+    assert "leave out --counts" in capsys.readouterr().err
+    assert cli.run(lambda: train.main(["--from", saved, "--model", "bag"])) == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_held_out_words_may_have_been_learned_before(capsys, tmp_path):
+    saved = tmp_path / "model"
+    run(capsys, train, "--steps", 5, "--save", saved)
+    told = run(capsys, train, "--steps", 5, "--from", saved, "--held-out", 9)
+    assert "may have learned the words held out, unless --seed is the same as then" in told.err
