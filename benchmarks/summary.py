@@ -77,6 +77,8 @@ def _scale(run: Run) -> str:
     if by_words:
         header = ["words", *(number(series.facts["words"]) for series in by_words.values())]
         parts.append(table(header, [["steps/s", *(number(series.speed) for series in by_words.values())]]))
+    for words, series in _within(run, "counting").items():
+        parts.append(f"counting {words} words: {number(series.speed)} words/s")
     return "\n\n".join(parts)
 
 

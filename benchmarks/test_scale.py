@@ -1,4 +1,4 @@
-"""How the step's time grows: with the batch, and with the number of words."""
+"""How the step's time grows: with the batch, and with the number of words; and how fast words are counted."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from autollm.learning.examples import make_windows
+from autollm.learning.examples import make_text, make_windows
 from autollm.learning.plan import Budget
 from autollm.learning.training import train
 from autollm.learning.words import read_words
+from autollm.models import build, configure
+from autollm.models.counts import Counts
 from benchmarks.workloads import ALPHABET, SIZES, checked, fresh_model, run_steps
 
 
@@ -32,3 +34,23 @@ def test_words(measure: Any, words: int) -> None:
         train(model, examples, workload.plan(Budget(steps=n)))
 
     measure(run, lambda: (fresh_model(workload),), "steps/s", words=len(chosen))
+
+
+@pytest.mark.parametrize("words", [30_000])
+def test_counting(measure: Any, words: int) -> None:
+    """Words counted per second, as `--model counts` does before it dreams."""
+    text = make_text(read_words("names-32k").distinct[:words], ALPHABET)
+
+    def fresh() -> tuple[Counts]:
+        model = build(configure("counts"), ALPHABET.size)
+        assert isinstance(model, Counts)
+        return (model,)
+
+    def run(n: int, model: Counts) -> None:
+        for _ in range(n):
+            model.learn(text)
+
+    (model,) = fresh()
+    model.learn(text)
+    assert model.tables["times"].sum() > words, "so many beginnings of words alone"
+    measure(run, fresh, "words/s", per_call=words)

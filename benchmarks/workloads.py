@@ -11,12 +11,13 @@ import numpy as np
 
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.batches import batches_in_a_block
-from autollm.learning.examples import Examples, examples_for
+from autollm.learning.examples import Examples, examples_for, make_text
 from autollm.learning.plan import Budget, Plan, make_plan
 from autollm.learning.training import mean_loss, train
 from autollm.learning.words import read_words
 from autollm.models import Config, Model, build, configure, parameters
 from autollm.models.bag import ReorderedBag
+from autollm.models.counts import counts_of
 from autollm.models.model import Initial
 
 GOLDEN_STEPS = 20
@@ -60,6 +61,7 @@ WORKLOADS = {
     "256x8x64-reordered": Workload(256, configure(context=8, dim=64), 0.3, 2.822099, reordered),
     "1024x16x128-reordered": Workload(1024, configure(context=16, dim=128), 0.1, 2.891073, reordered),
     "mlp-256x8x32": Workload(256, configure("mlp"), 0.01, 2.230724, optimiser="adam"),
+    "mlp-256x8x32-on-counts": Workload(256, configure("mlp", True), 0.01, 1.328234, optimiser="adam"),
     "rnn-32x16x16": Workload(32, configure("rnn"), 0.01, 2.587741, optimiser="adam"),
     "gru-64x16x16": Workload(64, configure("gru"), 0.01, 2.673064, optimiser="adam"),
     "gpt-1x16x16": Workload(1, MICROGPT, 0.01, 2.958073, optimiser="adam"),
@@ -83,11 +85,13 @@ def block_of(workload: Workload) -> int:
 
 
 def fresh_model(workload: Workload) -> Model:
-    """A new model in the saved state: uniform values with a standard deviation of 0.1.
+    """A new model in the saved state: uniform values with a standard deviation of 0.1, and words counted.
 
-    They come from a bit generator's raw stream, which is the same in every version of numpy.
+    The values come from a bit generator's raw stream, which is the same in every version of numpy.
     """
     model = workload.make(workload.config, ALPHABET.size)
+    if counts := counts_of(model):
+        counts.learn(make_text(WORDS, ALPHABET))
     bits = np.random.PCG64(1)
     for param in parameters(model).values():
         uniform = bits.random_raw(param.v.size) / 2**64

@@ -131,7 +131,16 @@ def test_a_larger_batch_is_more_examples_and_a_longer_list_more_words(measured):
     assert (measured.unit, measured.per_call, measured.fresh()[1].batch) == ("examples/s", 128, 128)
     test_scale.test_words(measured, 1_000)
     assert (measured.unit, measured.facts) == ("steps/s", {"words": 1_000})
+    test_scale.test_counting(measured, 1_000)
+    assert (measured.unit, measured.per_call) == ("words/s", 1_000)
     assert len(read_words("names-32k").distinct) >= 30_000
+
+
+def test_the_counts_of_a_step_know_the_words():
+    name = "mlp-256x8x32-on-counts"
+    model = work.fresh_model(work.WORKLOADS[name])
+    assert model.counts.tables["times"].sum() > len(work.WORDS)
+    assert work.golden_loss(name) < work.golden_loss("mlp-256x8x32") - 0.5
 
 
 def test_one_second_keeps_its_steps_and_loss(measured, monkeypatch):

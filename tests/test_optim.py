@@ -82,7 +82,7 @@ def test_30_steps(optimiser, reference, options, shapes, size, seed):
         ("sgd", by_sgd, {}),
         ("momentum", by_momentum, {"keep": 0.9}),
         ("adam", by_adam, {"decay": 0.0}),
-        ("adamw", by_adam, {"decay": 0.01}),
+        ("adamw", by_adam, {"decay": 0.03}),
     ],
 )
 def test_the_optimisers_by_name(name, reference, options):
@@ -108,8 +108,8 @@ def test_two_steps_by_hand():
         results[name] = float(param.v[0])
     # Momentum: 1 - 0.1 * 2 = 0.8, then 0.8 - 0.1 * (0.9 * 2 + 4) = 0.22. Adam: 1 - 0.1 = 0.9; then the means,
     # corrected, are (0.9 * 0.2 + 0.1 * 4) / 0.19 = 3.0526 and (0.99 * 0.04 + 0.01 * 16) / 0.0199 = 10.0302.
-    # AdamW takes away another thousandth of the value at each of the two steps.
-    by_hand = {"sgd": 0.4, "momentum": 0.22, "adam": 0.80361, "adamw": 0.80171}
+    # AdamW takes away another three thousandths of the value at each of the two steps.
+    by_hand = {"sgd": 0.4, "momentum": 0.22, "adam": 0.80361, "adamw": 0.79792}
     assert results == pytest.approx(by_hand, abs=1e-5)
 
 

@@ -117,7 +117,7 @@ OPTIMISERS: dict[str, Callable[[Iterable[Param]], Optimiser]] = {
     "sgd": SGD,
     "momentum": Momentum,
     "adam": Adam,
-    "adamw": partial(Adam, decay=0.01),
+    "adamw": partial(Adam, decay=0.03),
 }
 RATES = {"sgd": 0.3, "momentum": 0.03, "adam": 0.01, "adamw": 0.01}  # to begin with, when nothing is known
 
