@@ -9,7 +9,7 @@ from pathlib import Path
 
 import autollm
 import autollm.kernels
-from benchmarks.workloads import ALPHABET, GOLDEN_STEPS, WORDS, WORKLOADS
+from benchmarks.workloads import ALPHABET, GOLDEN_STEPS, MIXED, RATED, WORDS, WORKLOADS
 
 
 @cache
@@ -26,7 +26,7 @@ def fingerprint() -> dict[str, str]:
         for name, workload in WORKLOADS.items()
     }
     parts = {
-        "configuration": _digest(repr([configuration, GOLDEN_STEPS]).encode()),
+        "configuration": _digest(repr([configuration, GOLDEN_STEPS, RATED, MIXED]).encode()),
         "data": _digest("\n".join([*WORDS, ALPHABET.characters]).encode()),
         "source": _digest(*sorted(map(_content, measured_sources()))),
     }
@@ -36,8 +36,8 @@ def fingerprint() -> dict[str, str]:
 def measured_sources() -> set[Path]:
     """The files whose code is timed, or times it: the package, its kernels, and the benchmarks."""
     here = Path(__file__).parent
-    timing = {here / f"{name}.py" for name in ("ceiling", "plugin", "tracing", "workloads")}
-    found = timing | set(here.glob("test_*.py"))
+    timing = ("ceiling", "copies", "plugin", "tracing", "worker", "workloads")
+    found = {here / f"{name}.py" for name in timing} | set(here.glob("test_*.py"))
     for package in (autollm, autollm.kernels):  # in the repository, the kernels stand elsewhere
         found |= set(Path(str(package.__file__)).parent.rglob("*.py"))
     return found

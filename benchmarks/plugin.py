@@ -139,6 +139,11 @@ class Suite:
 
         return measure
 
+    @pytest.fixture
+    def round_seconds(self) -> float:
+        """How long a round is meant to take."""
+        return self.pace.seconds
+
     # --- the file --------------------------------------------------------------------------------
 
     def pytest_benchmark_generate_machine_info(self) -> dict[str, Any]:

@@ -13,8 +13,8 @@ ORIGINAL_STEPS = 4200  # in one second, at the first workload's size, as the ori
 
 def render(run: Run) -> str:
     """Everything a person wants to know after a run; what was not measured is left out."""
-    parts = [_workloads(run), _kernels(run), _scale(run), _waiting(run), _calibrators(run), _noise(run)]
-    return "\n\n".join(part for part in parts if part)
+    parts = (_workloads, _rates, _kernels, _scale, _waiting, _calibrators, _noise)
+    return "\n\n".join(text for part in parts if (text := part(run)))
 
 
 def _within(run: Run, benchmark: str) -> dict[str, Series]:
@@ -44,6 +44,21 @@ def _workloads(run: Run) -> str:
             row += [f"{1e6 / steps[size].speed:.1f}" if size in steps else "-", "-", "-"]
         rows.append(row)
     return table(header, rows) if rows else ""
+
+
+def _rates(run: Run) -> str:
+    """A copy on every core, against one."""
+    rows = []
+    for size, series in _within(run, "rate").items():
+        copies = series.facts["copies"]
+        alone, slowest = mean(series.facts["alone"]), mean(series.facts["slowest"])
+        efficiency = series.speed / (copies * alone)
+        rows.append([size, str(copies), *map(number, (series.speed, alone, slowest)), f"{efficiency:.0%}"])
+    header = ["a copy on every core", "copies", "steps/s of all", "one alone", "the slowest", "efficiency"]
+    text = [table(header, rows)] if rows else []
+    if mixed := run.series.get("rate_mixed"):
+        text.append(f"every core another model: {number(mixed.speed)} {mixed.unit}")
+    return "\n".join(text)
 
 
 def _share(part: float, total: float) -> str:

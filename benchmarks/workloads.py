@@ -13,7 +13,7 @@ from autollm.learning.alphabet import Alphabet
 from autollm.learning.batches import batches_in_a_block
 from autollm.learning.examples import Examples, examples_for, make_text
 from autollm.learning.plan import Budget, Plan, make_plan
-from autollm.learning.training import mean_loss, train
+from autollm.learning.training import Run, mean_loss, train
 from autollm.learning.words import read_words
 from autollm.models import Config, Model, build, configure, parameters
 from autollm.models.bag import ReorderedBag
@@ -70,6 +70,10 @@ WORKLOADS = {
 }
 # The bag in its plain order, of which more is measured than the step.
 SIZES = [name for name, one in WORKLOADS.items() if one.make is build and one.config.model == "bag"]
+# What a copy on every core trains; and, where different models train side by side, how many steps a second of
+# each count as one core's work: about what an AMD EPYC (Zen 5) does, the machine of the README's figures.
+RATED = ("64x3x32", "mlp-256x8x32", "gpt-16x16x32")
+MIXED = {"64x3x32": 130_000, "mlp-256x8x32": 8_000, "gru-64x16x16": 1_000, "gpt-16x16x32": 7_000}
 
 
 @cache
@@ -102,6 +106,11 @@ def fresh_model(workload: Workload) -> Model:
 def run_steps(steps: int, model: Model, workload: Workload) -> None:
     """Train by so many steps."""
     train(model, examples_of(workload), workload.plan(Budget(steps=steps)))
+
+
+def run_seconds(seconds: float, model: Model, workload: Workload) -> Run:
+    """Train for so long."""
+    return train(model, examples_of(workload), workload.plan(Budget(seconds)))
 
 
 @cache

@@ -16,7 +16,8 @@ LEAST_EFFECT = 0.02  # a smaller difference is never called one
 
 # How rows are ordered: what a user feels first, what the machine alone can do last.
 ORDER = (
-    *("step", "one_second", "ceiling", "forward", "forward_backward", "update", "draw", "sampling"),
+    *("step", "one_second", "rate", "rate_mixed"),
+    *("ceiling", "forward", "forward_backward", "update", "draw", "sampling"),
     *("import", "first_step_warm", "first_step_cold", "prompt_to_prompt", "default_run", "kernel", "batch"),
     "words",
 )

@@ -1,0 +1,131 @@
+"""Copies that train at once: one on every core, each where it belongs, and none that stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from made_up_results import content, entry
+
+from autollm.errors import InputError
+from benchmarks import copies, summary, test_rate, worker
+from benchmarks.compare.runs import parse
+from benchmarks.workloads import MIXED, RATED, WORKLOADS
+
+needs_pinning = pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="processes cannot be pinned here"
+)
+
+
+@pytest.fixture
+def copy():
+    found = copies.Copy(copies.cores()[-1])
+    assert found.answer() == {"ready": True}
+    yield found
+    found.close()
+    assert found.process.poll() is not None
+
+
+@needs_pinning
+def test_a_copy_trains_as_ordered_on_its_own_core(copy):
+    assert os.sched_getaffinity(copy.process.pid) == {copies.cores()[-1]}
+    copy.order("64x3x32", steps=50)
+    told = copy.answer()
+    assert told["steps"] == 50 and 0 < told["seconds"] < 60
+    copy.order("64x3x32", seconds=0.05)
+    told = copy.answer()
+    assert told["steps"] > 0 and told["seconds"] >= 0.05
+    assert copy.speed("64x3x32", steps=20) > 0
+
+
+def test_a_copy_that_fails_says_why(copy):
+    with pytest.raises(InputError, match="KeyError: 'no-such-workload'"):
+        copy.speed("no-such-workload", steps=1)
+    with pytest.raises(InputError, match="it has ended"):
+        copy.speed("64x3x32", steps=1)
+
+
+def test_a_copy_that_is_killed_is_told(copy):
+    copy.process.kill()
+    copy.process.wait()
+    with pytest.raises(InputError, match="it has ended"):
+        copy.speed("64x3x32", steps=1)
+
+
+def test_a_copy_ends_with_its_input():
+    """So none outlives the process that started it, however that ended."""
+    done = subprocess.run(
+        [sys.executable, "-P", str(copies.WORKER), "any"],
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"ready": True})
+
+
+def test_a_python_that_is_not_there():
+    with pytest.raises(InputError, match="cannot run /no/such/python: No such file"):
+        copies.Copy("any", "/no/such/python")
+
+
+def test_kernels_of_another_version_are_refused(monkeypatch, tmp_path):
+    import autollm.kernels
+
+    monkeypatch.setattr(autollm.kernels, "__file__", str(tmp_path / "kernels" / "__init__.py"))
+    with pytest.raises(ImportError, match="its kernels are in"):
+        worker.find_benchmarks()
+
+
+# --- the rows, over made-up copies ------------------------------------------------------------------
+
+
+class MadeUp:
+    """Copies whose steps are known: the i-th makes 100 + i steps in its time of 2 s, a lone one 120."""
+
+    def __init__(self, count):
+        self.all = [SimpleNamespace(speed=lambda name, seconds: 60.0) for _ in range(count)]
+        self.trained = []
+
+    def __len__(self):
+        return len(self.all)
+
+    def train(self, names, seconds):
+        self.trained.append(list(names))
+        return [{"steps": 100 + i, "seconds": 2.0} for i in range(len(self.all))]
+
+
+def once(run, unit, facts):
+    once.unit, once.facts = unit, facts(run())
+
+
+def test_the_rate_is_the_steps_of_all():
+    made_up = MadeUp(3)
+    test_rate.test_rate(once, 0.05, made_up, "64x3x32")
+    assert once.unit == "steps/s"
+    assert once.facts == {"work": [303], "copies": 3, "alone": [60.0], "slowest": [50.0]}
+    assert made_up.trained == [["64x3x32"] * 3]
+
+
+def test_the_mixed_rate_gives_every_core_every_model():
+    made_up = MadeUp(3)
+    test_rate.test_rate_mixed(once, 0.05, made_up)
+    assert (once.unit, once.facts["copies"]) == ("reference cores", 3)
+    for i in range(3):
+        assert sorted(each[i] for each in made_up.trained) == sorted(MIXED)
+    expected = sum((100 + i) / MIXED[name] for each in made_up.trained for i, name in enumerate(each))
+    assert once.facts["work"] == [pytest.approx(expected)]
+    assert set(MIXED) | set(RATED) <= set(WORKLOADS)
+
+
+def test_the_summary_of_known_rates():
+    rate = entry("rate[64x3x32]", [900.0] * 8, copies=4, alone=[250.0, 250.0], slowest=[200.0, 220.0])
+    mixed = entry("rate_mixed", [3.5] * 8, "reference cores", copies=4)
+    run = parse(content() | {"benchmarks": [rate, mixed]}, None)
+    lines = [line.split() for line in summary.render(run).splitlines()]
+    assert ["64x3x32", "4", "900", "250", "210", "90%"] in lines
+    assert "every core another model: 3.5 reference cores" in summary.render(run)
