@@ -36,7 +36,7 @@ def fingerprint() -> dict[str, str]:
 def measured_sources() -> set[Path]:
     """The files whose code is timed, or times it: the package, its kernels, and the benchmarks."""
     here = Path(__file__).parent
-    timing = ("ceiling", "copies", "plugin", "tracing", "worker", "workloads")
+    timing = ("calibrators", "ceiling", "copies", "plugin", "tracing", "worker", "workloads")
     found = {here / f"{name}.py" for name in timing} | set(here.glob("test_*.py"))
     for package in (autollm, autollm.kernels):  # in the repository, the kernels stand elsewhere
         found |= set(Path(str(package.__file__)).parent.rglob("*.py"))

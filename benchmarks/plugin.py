@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.logger import PytestBenchmarkWarning
 
-from benchmarks import machine, noise, summary
+from benchmarks import calibrators, machine, noise, probe, summary
 from benchmarks.compare.runs import SCHEMA, parse
 from benchmarks.fingerprint import fingerprint
 from benchmarks.workloads import SIZES, WORKLOADS, golden_loss
@@ -59,6 +59,7 @@ class Suite:
         self.activity = noise.Activity()
         self.everything = config.args_source is not pytest.Config.ArgsSource.ARGS  # no file was named
         self.to_do, self.done = 0, 0  # visits
+        self.probe: dict[str, Any] = {}  # what was found before measuring
         self.facts: dict[str, Any] = {}
         self.output: dict[str, Any] = {}
         self.target = config.option.benchmark_json or self._new_file()
@@ -98,6 +99,15 @@ class Suite:
         if reporter and reporter.verbosity == 0:
             reporter.showfspath = False  # a file's name at every visit would fill the screen
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        if session.items and not session.config.option.collectonly:
+            reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+            seconds = probe.SECONDS if self.pace is FULL else 0.3
+            reporter.write_line(f"looking for {seconds:g} s how quiet this machine is")
+            self.probe = probe.probe(seconds)
+            reporter.write_line(self.probe["told"])
+
     @pytest.fixture
     def measure(
         self, benchmark: Any, request: pytest.FixtureRequest, visit: float
@@ -113,15 +123,20 @@ class Suite:
             *,
             per_call: float = 1.0,
             seconds: float = 1.0,
+            explained: bool = False,
             **facts: Any,
         ) -> None:
             """`per_call` is what one of `n` counts in `unit`, `seconds` how long a round is, relative to
-            the others; facts are kept with the results."""
+            the others, `explained` whether calibrators run before and after; facts are kept with the
+            results."""
             if name not in self.units:
                 self.units[name] = _units(run, fresh, seconds * self.pace.seconds)
             n = self.units[name]
             run(max(n // 10, 1), *fresh())  # fills caches that other benchmarks have emptied
+            before = calibrators.beside(self.pace.seconds / 5) if explained else {}
             benchmark.pedantic(run, setup=lambda: ((n, *fresh()), {}), rounds=self.pace.rounds)
+            after = calibrators.beside(self.pace.seconds / 5) if explained else {}
+            facts |= {name: [(before[name] + after[name]) / 2] for name in before}
             benchmark.extra_info.update(facts, unit=unit, work=[n * per_call] * self.pace.rounds)
 
         yield measure
@@ -168,6 +183,7 @@ class Suite:
             "fingerprint": fingerprint(),
             "golden": {name: golden_loss(name) for name in WORKLOADS},
             "optimum": {name: WORKLOADS[name].least for name in SIZES},
+            "probe": self.probe,
             "noise": noise.of_run(output_json["benchmarks"], self.activity.so_far()),
         }
         output_json["autollm"] = self.facts

@@ -132,6 +132,7 @@ def _noise(run: Run) -> str:
         return "This was a smoke run: its figures mean nothing."
     if not run.complete:
         return "This run is incomplete: not every visit was made."
+    before = f"Before measuring: {run.probe}.\n"
     if run.noise["noisy"]:
-        return f"This run was NOISY: {'; '.join(run.noise['why'])}."
-    return "This run was quiet."
+        return before + f"This run was NOISY: {'; '.join(run.noise['why'])}."
+    return before + "This run was quiet."

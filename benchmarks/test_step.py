@@ -35,7 +35,7 @@ each_size = pytest.mark.parametrize("size", SIZES)
 def test_step(measure: Any, size: str) -> None:
     """Draw, forward, backward, update: `autollm.train.train` as a user calls it."""
     workload = checked(size)
-    measure(run_steps, lambda: (fresh_model(workload), workload), "steps/s")
+    measure(run_steps, lambda: (fresh_model(workload), workload), "steps/s", explained=size in SIZES)
 
 
 @each_size

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not installed")
 
-from made_up_results import content, write
+from made_up_results import VISITS, content, entry, write
 
 from autollm import cli
 from autollm.tables import number, table
@@ -143,20 +143,16 @@ def test_the_loss_after_one_second_stands_beside_the_least(capsys, tmp_path):
 def test_what_is_expected_of_a_step_is_told(capsys, tmp_path):
     files = []
     for seed, (step, ceiling, interpreter, fma) in enumerate(((100, 200, 10, 1000), (250, 700, 20, 4000))):
-        one, (entry, _) = content(seed), content(seed)["benchmarks"]
-        known = {"step[a]": step, "ceiling[a]": ceiling, "interpreter": interpreter, "fma": fma}
-        one["benchmarks"] = [
-            entry | {"name": f"test_{name}", "extra_info": entry["extra_info"] | {"work": [speed] * 16}}
-            for name, speed in known.items()
-        ]
+        beside = {"interpreter": [interpreter] * VISITS, "fma": [fma] * VISITS}
+        rows = [entry("step[a]", [step] * VISITS, **beside), entry("ceiling[a]", [ceiling] * VISITS)]
+        rows += [entry("interpreter", [interpreter] * VISITS), entry("fma", [fma] * VISITS)]
         files.append(tmp_path / f"{seed}.json")
-        files[-1].write_text(json.dumps(one))
+        files[-1].write_text(json.dumps(content(seed) | {"benchmarks": rows}))
     out = compared(capsys, *map(str, files))[1]
+    assert "A before measuring: machine 0 is quiet." in out and "B before measuring: machine 1" in out
     assert "Calibrators, B/A: interpreter 2.00, fma 4.00." in out
-    assert (
-        "step[a]: 50% of A's time is Python; from interpreter and fma one expects B/A = 2.67, measured 2.50."
-        in out
-    )
+    assert "step[a]: 50% of A's time is Python; from interpreter and fma beside it" in out
+    assert "one expects B/A = 2.67 (2.67 .. 2.67), measured 2.50." in out
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not installed")
 
-from benchmarks import machine, noise
+from made_up_results import series
+
+from benchmarks import calibrators, machine, noise, probe
+from benchmarks.compare.verdict import FASTER, verdict
 
 HOST = "host-with-a-name-of-its-own"
 
@@ -169,3 +173,62 @@ def test_the_host_has_no_name(monkeypatch):
     uname = platform.uname()
     monkeypatch.setattr(platform, "uname", lambda: uname._replace(node=HOST))
     assert HOST not in json.dumps(machine.describe()) + machine.label()
+
+
+def test_a_quiet_core():
+    found = probe.judge(np.full(10_000, 0.001))
+    assert (found["taken"], found["clock"], found["visible"]) == (0.0, 0.0, pytest.approx(0.02, abs=0.015))
+    assert found["told"].startswith("this core is quiet; differences below ")
+
+
+def test_neighbours_that_take_a_third():
+    """Every tenth turn of the loop, of 1 ms, is followed by 5 ms of somebody else."""
+    durations = np.tile([0.001] * 9 + [0.006], 700)
+    found = probe.judge(durations)
+    assert (found["taken"], found["clock"]) == (pytest.approx(1 / 3, abs=0.01), 0.0)
+    assert "neighbours take 33% of this core and its clock moves by 0%" in found["told"]
+
+
+def test_a_clock_that_moves():
+    """Five seconds at 1 ms a turn, then five at 1.25 ms: nobody takes anything."""
+    found = probe.judge(np.concatenate([np.full(5_000, 0.001), np.full(4_000, 0.00125)]))
+    assert (found["taken"], found["clock"]) == (pytest.approx(0, abs=0.01), pytest.approx(0.25))
+    assert found["visible"] == pytest.approx(probe.SHOWN * 0.25, rel=0.2)
+
+
+def test_a_short_look(monkeypatch):
+    found = probe.probe(0.05)
+    assert 0 <= found["taken"] < 1 and found["visible"] >= 0.02 and "will not show" in found["told"]
+    assert found["seconds"] >= 0.05
+
+
+@pytest.mark.parametrize(("factor", "least", "most"), [(0.4, 0, 10), (1.6, 30, 40)])
+def test_what_is_said_to_show_shows(factor, least, most):
+    """Visits that wander by 3 %: what lies well below `visible` does not show, what lies well above does."""
+    spread = 0.03
+    turns = 1000 * (1 + spread * np.random.default_rng(0).standard_normal(2000))
+    durations = np.concatenate([np.full(20, probe.VISIT / 20 / (one / 1000)) for one in turns])
+    ratio = 1 + factor * probe.judge(durations)["visible"]
+    noisy = {"spread": spread * 2**0.5}  # a visit is the median of two rounds
+    words = [
+        verdict(series(1000.0, 2 * i, **noisy), series(1000.0 * ratio, 2 * i + 1, **noisy)).word
+        for i in range(40)
+    ]
+    assert least <= words.count(FASTER) <= most
+
+
+def test_calibrators_beside_a_visit_count_turns(monkeypatch):
+    """With a clock that moves by a millisecond a turn of the one loop, and by two of the other."""
+    now = [0.0]
+    monkeypatch.setattr(calibrators.time, "perf_counter", lambda: now[0])
+
+    def turns(milliseconds):
+        def run(*arguments):
+            now[0] += arguments[-1] * milliseconds / 1000
+
+        return run
+
+    monkeypatch.setattr(calibrators, "interpret", turns(1))
+    monkeypatch.setattr(calibrators, "fma", turns(2))
+    found = calibrators.beside(0.5)
+    assert found == {"interpreter": pytest.approx(1000.0), "fma": pytest.approx(500.0)}

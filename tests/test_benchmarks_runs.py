@@ -63,7 +63,7 @@ def at(value, path):
     return value
 
 
-FREE = ("cpu", "brand", "cores", "python", "numba", "digest")  # facts that may be anything
+FREE = ("cpu", "brand", "cores", "python", "numba", "digest", "taken")  # facts that may be anything
 PLACES = [
     path
     for path in places(content())
@@ -138,6 +138,19 @@ def test_rounds_that_do_not_fit_together(tmp_path, work, seconds, visits):
     (tmp_path / "bad.json").write_text(json.dumps(one))
     with pytest.raises(InputError, match="step\\[64x3x32\\]"):
         load(tmp_path / "bad.json")
+
+
+def test_calibrators_beside_each_visit(tmp_path):
+    one = content()
+    for count, is_whole in ((8, True), (7, False)):
+        one["benchmarks"][0]["extra_info"]["fma"] = [2.0] * count
+        (tmp_path / "a.json").write_text(json.dumps(one))
+        if is_whole:
+            beside = load(tmp_path / "a.json").series["step[64x3x32]"].beside("fma")
+            assert beside.visits.tolist() == [2.0] * 8
+        else:
+            with pytest.raises(InputError, match="not as many calibrators as its 8 visits"):
+                load(tmp_path / "a.json")
 
 
 def test_a_folder_goes_by_its_newest_run(tmp_path):

@@ -179,31 +179,48 @@ def test_rows_begin_with_what_a_user_feels():
     assert names == ["step[a]", "one_second[a]", "sampling", "words[10]", "fma"]
 
 
-def speeds_of(step, ceiling, interpreter, fma):
-    known = {"step[a]": step, "ceiling[a]": ceiling, "interpreter": interpreter, "fma": fma}
-    return run_of([entry(name, np.full(VISITS, speed)) for name, speed in known.items()])
+def step_and_calibrators(step, ceiling, interpreter, fma, wobble=0.0):
+    """A run of one step with calibrators beside its visits, which differ by so much in turn."""
+    visits = 1 + wobble * (-1.0) ** np.arange(VISITS)
+    beside = {"interpreter": (interpreter * visits).tolist(), "fma": (fma * visits).tolist()}
+    return run_of(
+        [entry("step[a]", np.full(VISITS, step), **beside), entry("ceiling[a]", np.full(VISITS, ceiling))]
+    )
 
 
 def test_what_one_expects_of_a_step_from_its_parts():
     """Half of A's step is Python. B's Python is 2 times as fast, its kernels 4 times: 1 / (0.5/2 + 0.5/4)."""
-    (found,) = expectations(speeds_of(100, 200, 10, 1000), speeds_of(250, 700, 20, 4000))
+    pair = step_and_calibrators(100, 200, 10, 1000), step_and_calibrators(250, 700, 20, 4000)
+    (found,) = expectations(*pair)
     assert (found.name, found.python_share) == ("step[a]", pytest.approx(0.5))
-    assert found.expected == pytest.approx(8 / 3)
+    assert (found.expected, found.low, found.high) == (pytest.approx(8 / 3),) * 3
     assert found.measured == pytest.approx(2.5)
 
 
 def test_a_step_of_kernels_alone_follows_the_kernels():
-    (found,) = expectations(speeds_of(100, 90, 10, 1000), speeds_of(100, 90, 20, 3000))
+    (found,) = expectations(step_and_calibrators(100, 90, 10, 1000), step_and_calibrators(250, 90, 20, 3000))
     assert (found.python_share, found.expected) == (0.0, pytest.approx(3.0))
 
 
+def test_the_interval_of_an_expectation_is_that_of_its_calibrators():
+    pair = step_and_calibrators(100, 200, 10, 10), step_and_calibrators(500, 200, 20, 20, wobble=0.1)
+    (found,) = expectations(*pair)
+    assert found.low == pytest.approx(1.8) and found.high == pytest.approx(2.2)
+
+
+def test_nothing_is_explained_that_was_not_shown_or_that_noise_covers():
+    slower = step_and_calibrators(100, 200, 20, 4000)
+    assert not expectations(step_and_calibrators(100, 200, 10, 1000), slower), "no difference shown"
+    a, b = step_and_calibrators(100, 200, 10, 1000), step_and_calibrators(110, 200, 11, 1100, wobble=0.3)
+    assert b.series["step[a]"].speed > a.series["step[a]"].speed
+    assert not expectations(a, b), "the calibrators lie farther apart than the steps"
+    assert expectations(a, step_and_calibrators(110, 200, 11, 1100)), "and without noise they explain it"
+
+
 def test_nothing_is_expected_without_all_parts():
-    a, b = speeds_of(100, 200, 10, 1000), speeds_of(250, 700, 20, 4000)
-    for part in ("ceiling[a]", "interpreter", "fma"):
-        less = run_of(
-            [entry(name, np.full(VISITS, one.speed)) for name, one in b.series.items() if name != part]
-        )
-        assert expectations(*((less, b) if part == "ceiling[a]" else (a, less))) == []
+    a, b = step_and_calibrators(100, 200, 10, 1000), step_and_calibrators(250, 700, 20, 4000)
+    alone = run_of([entry("step[a]", np.full(VISITS, 250))])
+    assert not expectations(a, alone) and not expectations(alone, b)
 
 
 def test_what_differs_is_told_and_nothing_else():

@@ -89,6 +89,7 @@ def _explanation(runs: list[Run], rows: list[Row], i: int) -> list[str]:
     letter, run = LETTERS[i], runs[i]
     shown = (("A", runs[0]), (letter, run)) if i == 1 else ((letter, run),)
     lines = [f"{name} is incomplete: not every visit was made." for name, one in shown if not one.complete]
+    lines += [f"{name} before measuring: {one.probe}." for name, one in shown]
     lines += [
         f"{name} was noisy: {'; '.join(noisy.noise['why'])}." for name, noisy in shown if noisy.noise["noisy"]
     ]
@@ -101,8 +102,9 @@ def _explanation(runs: list[Run], rows: list[Row], i: int) -> list[str]:
     if ratios:
         lines.append(f"Calibrators, {letter}/A: {', '.join(ratios)}.")
     lines += [
-        f"{one.name}: {one.python_share:.0%} of A's time is Python; from interpreter and fma one expects "
-        f"{letter}/A = {one.expected:.2f}, measured {one.measured:.2f}."
+        f"{one.name}: {one.python_share:.0%} of A's time is Python; from interpreter and fma beside it one "
+        f"expects {letter}/A = {one.expected:.2f} ({one.low:.2f} .. {one.high:.2f}), "
+        f"measured {one.measured:.2f}."
         for one in expectations(runs[0], run)
     ]
     return lines

@@ -20,6 +20,7 @@ SCHEMA = 2
 TIMES = {"s": 1.0, "ms": 1e3, "ns": 1e9}  # units of rows that show a time; all others are rates
 PARTS = ("configuration", "data", "source")  # of a fingerprint
 CALIBRATORS = ("dispatch", "interpreter", "fma", "memory")  # rows about the machine alone
+BESIDE = ("interpreter", "fma")  # those that run beside each visit to a training step
 MAX_BYTES = 64 * 2**20
 
 T = TypeVar("T")
@@ -43,6 +44,10 @@ class Series:
         """The median over the visits."""
         return float(np.median(self.visits))
 
+    def beside(self, calibrator: str) -> Series:
+        """What a calibrator did at the moments of these visits."""
+        return Series("turns/s", np.array(self.facts[calibrator])[:, None], {})
+
     def shown(self) -> float:
         """The median in `unit`: a rate, or a time."""
         return TIMES[self.unit] / self.speed if self.unit in TIMES else self.speed
@@ -59,6 +64,7 @@ class Run:
     golden: dict[str, float]
     optimum: dict[str, float]
     machine: dict[str, Any]
+    probe: str  # how quiet the machine was before measuring, in a sentence
     noise: dict[str, Any]
     smoke: bool
     complete: bool
@@ -100,6 +106,7 @@ def parse(content: dict[str, Any], path: Path) -> Run:
         _losses(ours, "golden"),
         _losses(ours, "optimum"),
         _printable(_part(content, "machine_info", dict)),
+        _text(_part(ours, "probe", dict), "told"),
         noise | {"why": _printable(_part(noise, "why", list))},
         _part(ours, "smoke", bool),
         _part(ours, "complete", bool),
@@ -117,8 +124,11 @@ def _series(name: str, entry: Any) -> Series:
         raise ValueError(f"{name}: {len(work)} amounts of work, {len(seconds)} durations, {visits} visits")
     pairs = zip(work, seconds, strict=True)
     speeds = [_positive(f"{name}: work", one) / _positive(f"{name}: duration", s) for one, s in pairs]
-    losses = [_positive(f"{name}: loss", loss) for loss in _part({"loss": []} | facts, "loss", list)]
-    return Series(_text(facts, "unit"), np.array(speeds).reshape(visits, -1), facts | {"loss": losses})
+    lists = {key: _part({key: []} | facts, key, list) for key in ("loss", *BESIDE)}
+    found = {key: [_positive(f"{name}: {key}", one) for one in values] for key, values in lists.items()}
+    if any(len(found[key]) not in (0, visits) for key in BESIDE):
+        raise ValueError(f"{name}: not as many calibrators as its {visits} visits")
+    return Series(_text(facts, "unit"), np.array(speeds).reshape(visits, -1), facts | found)
 
 
 def _part(content: Any, key: str, kind: type[T]) -> T:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compare.runs import Run, Series
+from benchmarks.compare.runs import BESIDE, Run, Series
 
 CONFIDENCE = 0.95
 RESAMPLES = 5000
@@ -48,11 +48,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Expectation:
-    """The training step's ratio, as the calibrators let one expect it and as it was measured."""
+    """The training step's ratio, as the calibrators let one expect it, with its interval, and as measured."""
 
     name: str
     python_share: float
     expected: float
+    low: float
+    high: float
     measured: float
 
 
@@ -133,26 +135,29 @@ def spread_of_visits(series: Series) -> float:
 
 
 def expectations(first: Run, other: Run) -> list[Expectation]:
-    """If a step's Python ran as the interpreter loop does, and its kernels as the multiply-adds do."""
-    speeds = {name: _ratio(name, first, other) for name in ("interpreter", "fma")}
-    found: list[Expectation] = []
-    if first.smoke or other.smoke:
-        return found
+    """If a step's Python ran as the interpreter loop does, and its kernels as the multiply-adds do.
+
+    Both were measured beside the step's own visits. Only a difference that was shown is explained, and only
+    if the calibrators are known better than that difference is large.
+    """
+    found = []
     for name, step in first.series.items():
-        ceiling = first.series.get(name.replace("step[", "ceiling["))
-        if not name.startswith("step[") or ceiling is None or None in speeds.values():
+        ceiling, theirs = first.series.get(name.replace("step[", "ceiling[")), other.series.get(name)
+        if not name.startswith("step[") or ceiling is None or theirs is None:
             continue
-        measured = _ratio(name, first, other)
-        if measured is not None:
-            python = max(1 - step.speed / ceiling.speed, 0.0)
-            seconds = python / speeds["interpreter"] + (1 - python) / speeds["fma"]  # type: ignore[operator]
-            found.append(Expectation(name, python, 1 / seconds, measured))
+        measured = judge(name, first, other)
+        if measured.word not in (FASTER, SLOWER) or not all(s.facts[BESIDE[0]] for s in (step, theirs)):
+            continue
+        python = max(1 - step.speed / ceiling.speed, 0.0)
+        interpreter, fma = (verdict(step.beside(name), theirs.beside(name)) for name in BESIDE)
+        expected, low, high = (
+            1 / (python / getattr(interpreter, end) + (1 - python) / getattr(fma, end))
+            for end in ("ratio", "low", "high")
+        )
+        assert measured.ratio is not None
+        if high - low < abs(measured.ratio - 1):
+            found.append(Expectation(name, python, expected, low, high, measured.ratio))
     return found
-
-
-def _ratio(name: str, first: Run, other: Run) -> float | None:
-    a, b = first.series.get(name), other.series.get(name)
-    return b.speed / a.speed if a and b else None
 
 
 def differences(runs: list[Run]) -> dict[str, list[str]]:

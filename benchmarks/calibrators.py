@@ -1,0 +1,83 @@
+"""What the machine alone can do: loops that do not change with this project."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+FMA_CHAIN = 8  # multiply-adds with each number that is loaded; more would wait for one another
+FMA_SIZE = 1024  # numbers: 4 KB, which any core keeps in its first cache
+
+
+@njit
+def empty(a: Any, b: Any, c: Any) -> None:
+    """Three arrays in, as a typical kernel, and nothing to do."""
+
+
+@njit(fastmath={"contract"})
+def fma(x: Any, times: int) -> None:
+    """Evaluate a polynomial with all coefficients alike by Horner's rule: as many independent chains of
+    multiply-adds as the core can keep going."""
+    a, b = np.float32(0.5), np.float32(0.25)
+    for _ in range(times):
+        for i in range(x.size):
+            y = x[i]
+            for _ in range(FMA_CHAIN):
+                y = y * a + b
+            x[i] = y
+
+
+@njit(fastmath={"contract"})
+def triad(a: Any, b: Any, c: Any, times: int) -> None:
+    """a = b + 3 c, as in McCalpin's STREAM."""
+    for _ in range(times):
+        for i in range(a.size):
+            a[i] = b[i] + np.float32(3) * c[i]
+
+
+class Cell:
+    """A small object."""
+
+    __slots__ = ("v",)
+
+    def __init__(self, v: int) -> None:
+        self.v = v
+
+
+def _make(v: int) -> Any:
+    return Cell(v), lambda g: g + v
+
+
+def interpret(n: int) -> int:
+    """Turns of a pure-Python loop: a closure, an attribute, a little arithmetic, a small object."""
+    total = 0
+    for i in range(n):
+        cell, back = _make(i)
+        total = back(total & 1023) + cell.v
+    return total
+
+
+@cache
+def _numbers() -> np.ndarray:
+    numbers = np.zeros(FMA_SIZE, np.float32)
+    fma(numbers, 1)  # compiles
+    return numbers
+
+
+def beside(seconds: float) -> dict[str, float]:
+    """The speeds of `interpret` and `fma` at this moment, in turns a second, each for about so long."""
+    numbers = _numbers()
+    runs = {"interpreter": interpret, "fma": lambda n: fma(numbers, n)}
+    return {name: _speed(run, seconds) for name, run in runs.items()}
+
+
+def _speed(run: Any, seconds: float) -> float:
+    n, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        run(100)
+        n += 100
+    return n / elapsed
