@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_kernel import all_kernels
+from test_primitives import AROUND_LANES
 
 from autollm.kernels.cross_entropy import xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
@@ -114,3 +116,40 @@ def test_draws_of_sizes_that_do_not_agree_are_refused(wrong):
     ]
     with pytest.raises(ValueError, match="draw"):
         draw(*arguments)
+
+
+# --- every kernel, with arguments drawn from what it says of them ---------------------------------------
+
+
+def drawn(kernel, size, rng):
+    """Arguments with `size` for every size that is only a name; integers are 0 or 1, numbers 0.5 or 1."""
+
+    def array(argument):
+        known = kernel.py_func.__globals__
+        shape = [int(axis) if axis.isdigit() else known.get(axis, size) for axis in argument.axes]
+        if argument.dtype.startswith("f"):
+            return rng.random(shape).astype(argument.dtype)
+        return rng.integers(0, 2, shape).astype(argument.dtype)
+
+    return [array(one) if one.axes else (0.5 if one.dtype == "f8" else 1) for one in kernel.arguments]
+
+
+def outcome(call, arguments):
+    """What a call returns and leaves in its arguments; or its error, for sizes that letters cannot say."""
+    try:
+        return [call(*arguments), *arguments]
+    except (ValueError, IndexError) as error:
+        return [type(error)]
+
+
+@pytest.mark.parametrize(("name", "kernel"), [*all_kernels()])
+def test_every_kernel_is_its_own_python_source(name, kernel):
+    """At sizes around those of vectors, except where Python would take long: the bricks' tests have those."""
+    for size in AROUND_LANES if all(len(one.axes or ()) < 3 for one in kernel.arguments) else (3,):
+        compiled, plain = (drawn(kernel, size, np.random.default_rng(size)) for _ in range(2))
+        pairs = zip(outcome(kernel, compiled), outcome(kernel.py_func, plain), strict=True)
+        for found, expected in pairs:
+            if isinstance(expected, type):
+                assert found is expected
+            elif expected is not None:
+                np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
