@@ -157,10 +157,17 @@ def _address(b, pointer, i, of=_vector):
 
 
 def _first(b, n, lanes=LANES):
-    """The mask of lanes 0..n-1."""
-    most = ir.Constant(n.type, lanes)
-    n = b.trunc(b.select(b.icmp_signed("<", n, most), n, most), _integer)
-    return b.icmp_unsigned("<", _lanes(range(lanes)), _broadcast(b, n, lanes))
+    """The mask of lanes 0..n-1, of a vector that has more."""
+    return b.icmp_unsigned("<", _lanes(range(lanes)), _broadcast(b, b.trunc(n, _integer), lanes))
+
+
+def _whole(b, n, lanes=LANES):
+    """Whether n lanes are the whole vector, which then needs no mask.
+
+    A masked instruction takes a multiple of a plain one's time on many processors, and where there is none, what
+    takes its place goes lane by lane. The branch costs nothing: it goes the same way all along a loop.
+    """
+    return b.icmp_signed(">=", n, ir.Constant(n.type, lanes))
 
 
 def _intrinsic(b, name, result, *values):
@@ -168,13 +175,30 @@ def _intrinsic(b, name, result, *values):
     return b.call(function, values, fastmath=("contract",) if "fmuladd" in name else ())
 
 
-def _masked_load(b, address, mask, fill):
-    kind = f"v{fill.type.count}" + ("f32" if fill.type.element == _float else "i32")
-    return _intrinsic(b, f"llvm.masked.load.{kind}.p0", fill.type, address, _ALIGN, mask, fill)
+def _load_lanes(b, address, n, fill):
+    """A vector whose first n lanes are loaded, the others those of `fill`."""
+    lanes = fill.type.count
+    with b.if_else(_whole(b, n, lanes)) as (if_whole, if_part):
+        with if_whole:
+            whole, after_whole = b.load(address, align=4), b.block
+        with if_part:
+            kind = f"v{lanes}" + ("f32" if fill.type.element == _float else "i32")
+            name, mask = f"llvm.masked.load.{kind}.p0", _first(b, n, lanes)
+            part, after_part = _intrinsic(b, name, fill.type, address, _ALIGN, mask, fill), b.block
+    loaded = b.phi(fill.type)
+    loaded.add_incoming(whole, after_whole)
+    loaded.add_incoming(part, after_part)
+    return loaded
 
 
-def _masked_store(b, vector, address, mask):
-    _intrinsic(b, f"llvm.masked.store.v{LANES}f32.p0", ir.VoidType(), vector, address, _ALIGN, mask)
+def _store_lanes(b, vector, address, n):
+    """Store the first n lanes of a vector."""
+    with b.if_else(_whole(b, n)) as (if_whole, if_part):
+        with if_whole:
+            b.store(vector, address, align=4)
+        with if_part:
+            name = f"llvm.masked.store.v{LANES}f32.p0"
+            _intrinsic(b, name, ir.VoidType(), vector, address, _ALIGN, _first(b, n))
 
 
 @_compiles(load, VECTOR, ARRAY, OFFSET)
@@ -185,7 +209,7 @@ def _load(b, array, i):
 @_compiles(load_first, VECTOR, ARRAY, OFFSET, OFFSET)
 @_compiles(load_first, VECTOR, ARRAY, OFFSET, OFFSET, NUMBER)
 def _load_first(b, array, i, n, fill=_ZERO):
-    return _masked_load(b, _address(b, array, i), _first(b, n), _broadcast(b, fill))
+    return _load_lanes(b, _address(b, array, i), n, _broadcast(b, fill))
 
 
 @_compiles(store, NOTHING, EITHER, ARRAY, OFFSET)
@@ -195,7 +219,7 @@ def _store(b, vector, array, i):
 
 @_compiles(store_first, NOTHING, EITHER, ARRAY, OFFSET, OFFSET)
 def _store_first(b, vector, array, i, n):
-    _masked_store(b, vector, _address(b, array, i), _first(b, n))
+    _store_lanes(b, vector, _address(b, array, i), n)
 
 
 @_compiles(splat, VECTOR, NUMBER)
@@ -288,7 +312,7 @@ def _sum_lanes(b, vector):
 def _run_length(b, integers, i, n):
     first = _broadcast(b, b.load(b.gep(integers, [i])))
     other = b.not_(first)
-    run = _masked_load(b, _address(b, integers, i, first.type), _first(b, n), other)
+    run = _load_lanes(b, _address(b, integers, i, first.type), n, other)
     differs = b.bitcast(b.icmp_signed("!=", run, first), ir.IntType(LANES))
     return b.zext(b.cttz(differs, ir.Constant(ir.IntType(1), 0)), i.type)
 
@@ -312,18 +336,18 @@ def _tile_zeros(b):
 
 @_compiles(tile_load, TILE, ARRAY, OFFSET, OFFSET, OFFSET, OFFSET)
 def _tile_load(b, array, i, stride, rows, n):
-    tile, start, mask = ir.Constant(_tile, ir.Undefined), b.gep(array, [i]), _first(b, n)
+    tile, start = ir.Constant(_tile, ir.Undefined), b.gep(array, [i])
     for r in range(ROWS):
-        row = _masked_load(b, _address(b, start, _row(b, r, stride, rows)), mask, _constant(0.0))
+        row = _load_lanes(b, _address(b, start, _row(b, r, stride, rows)), n, _constant(0.0))
         tile = b.insert_value(tile, row, r)
     return tile
 
 
 @_compiles(tile_store, NOTHING, TILE, ARRAY, OFFSET, OFFSET, OFFSET, OFFSET)
 def _tile_store(b, tile, array, i, stride, rows, n):
-    start, mask = b.gep(array, [i]), _first(b, n)
+    start = b.gep(array, [i])
     for r in reversed(range(ROWS)):  # rows that repeat the last one come first, and are overwritten
-        _masked_store(b, b.extract_value(tile, r), _address(b, start, _row(b, r, stride, rows)), mask)
+        _store_lanes(b, b.extract_value(tile, r), _address(b, start, _row(b, r, stride, rows)), n)
 
 
 @_compiles(tile_add_outer, TILE, TILE, ARRAY, OFFSET, OFFSET, OFFSET, VECTOR)
@@ -350,9 +374,9 @@ def _tile_add_outer(b, tile, array, i, stride, rows, vector):
 def _transpose(b, source, i, stride, rows, columns, target, j, target_stride):
     """Swap the lower left and upper right quarters of the square, then those of each quarter, and so on."""
     n = REGISTER_LANES
-    start, mask, zeros = b.gep(source, [i]), _first(b, columns, n), _constant(0.0, n)
+    start, zeros = b.gep(source, [i]), _constant(0.0, n)
     square = [
-        _masked_load(b, _address(b, start, _row(b, r, stride, rows), zeros.type), mask, zeros)
+        _load_lanes(b, _address(b, start, _row(b, r, stride, rows), zeros.type), columns, zeros)
         for r in range(n)
     ]
     half = n // 2
