@@ -5,7 +5,7 @@ function of that.
 """
 
 from autollm.kernels.kernel import helper, kernel
-from autollm.kernels.simd import LANES, exp, load_first, maximum, put_first, store_first
+from autollm.kernels.simd import LANES, exp, load_first, maximum, minimum, put_first, store_first
 
 # --- of two arrays ---------------------------------------------------------------------------------
 
@@ -64,9 +64,9 @@ def blend_backward(a, b, z, g, da, add_a, db, add_b, dz, add_z):
 
 @helper
 def sigmoid(x):
-    """1 / (1 + e**-x), as the softmax of x and 0: both are taken from the larger, so nothing overflows."""
-    yes, no = exp(-maximum(0.0, -x)), exp(-maximum(0.0, x))
-    return yes / (yes + no)
+    """1 / (1 + e**-x) as e**x / (e**x + 1), with an e**x that is large enough but not infinite."""
+    power = exp(minimum(88.0, x))
+    return power / (power + 1.0)
 
 
 @kernel("x (B, D), out (B, D)")
@@ -105,12 +105,11 @@ def sigmoid_backward(y, g, dx, add):
 
 @kernel("x (B, D), out (B, D)")
 def tanh_forward(x, out):
-    """out = (e**x - e**-x) / (e**x + e**-x), both powers divided by the larger one"""
+    """out = (e**x - e**-x) / (e**x + e**-x), as 1 - 2 / (e**2x + 1)"""
     for i in range(0, x.size, LANES):
         n = x.size - i
-        z = load_first(x, i, n)
-        up, down = exp(-2.0 * maximum(0.0, -z)), exp(-2.0 * maximum(0.0, z))
-        store_first((up - down) / (up + down), out, i, n)
+        power = exp(minimum(88.0, 2.0 * load_first(x, i, n)))
+        store_first(1.0 - 2.0 / (power + 1.0), out, i, n)
 
 
 @kernel("y (B, D), g (B, D), dx (B, D), add i8")
@@ -143,8 +142,7 @@ def gelu_backward(x, g, dx, add):
     """
     for i in range(0, x.size, LANES):
         n = x.size - i
-        z = maximum(-100.0, load_first(x, i, n))
-        z = -maximum(-100.0, -z)
+        z = minimum(100.0, maximum(-100.0, load_first(x, i, n)))
         square = GELU_CUBE * z * z
         s = sigmoid(GELU_SLOPE * (z + square * z))
         slope = GELU_SLOPE * (1.0 + 3.0 * square)

@@ -80,6 +80,11 @@ def maximum(a, b):
     return np.maximum(a, b)
 
 
+def minimum(a, b):
+    """The smaller of each pair; of a number and a NaN, either."""
+    return np.minimum(a, b)
+
+
 def exp(x):
     """e**x for x <= 88, to a relative error of 2.4e-7 from -87.3 up, and 0 below -87.7; NaN for NaN."""
     return np.exp(x)

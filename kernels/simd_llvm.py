@@ -21,6 +21,7 @@ from autollm.kernels.simd import (
     load_first,
     max_lanes,
     maximum,
+    minimum,
     multiply_add,
     prefetch,
     run_length,
@@ -164,8 +165,8 @@ def _first(b, n, lanes=LANES):
 def _whole(b, n, lanes=LANES):
     """Whether n lanes are the whole vector, which then needs no mask.
 
-    A masked instruction takes a multiple of a plain one's time on many processors, and where there is none, what
-    takes its place goes lane by lane. The branch costs nothing: it goes the same way all along a loop.
+    A masked instruction takes a multiple of a plain one's time on many processors, and where there is none,
+    what takes its place goes lane by lane. The branch costs nothing: it goes the same way all along a loop.
     """
     return b.icmp_signed(">=", n, ir.Constant(n.type, lanes))
 
@@ -262,8 +263,14 @@ def _maximum(b, x, y):
     return b.select(b.fcmp_ordered(">", x, y, flags=("nsz",)), x, y)
 
 
-# e**f for |f| <= ln(2)/2, highest power first: the degree-5 polynomial of least relative error, 7.5e-8.
-_EXP = 0.008297654800, 0.04191538319, 0.1666757464, 0.4999889433, 0.9999997020, 1.000000119
+@_compiles(minimum, VECTOR, EITHER, EITHER)
+def _minimum(b, x, y):
+    return b.select(b.fcmp_ordered("<", x, y, flags=("nsz",)), x, y)
+
+
+# e**f for |f| <= ln(2)/2, highest power first: of the polynomials of degree 5 that are 1 at 0, the one of
+# least relative error, 9.2e-8.
+_EXP = 0.008289204910, 0.04189817980, 0.1666765362, 0.4999914765, 0.9999997020, 1.0
 
 
 @_compiles(exp, VECTOR, VECTOR)
