@@ -3,12 +3,16 @@
 numba's key for compiled code knows the function's own file, but neither the helpers it calls from
 other files nor settings such as NUMBA_BOUNDSCHECK. So the folder is named by a digest of both: an
 edited helper, or a bounds-checked run, never meets machine code made from something else.
+
+What lies there is run, so it must come from this user: a folder that others own, or may write to, is not
+used. And it must be whole: every file ends in a digest of the rest, and is made anew where that differs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import sys
 import tempfile
 import time
@@ -20,6 +24,7 @@ from typing import Any
 
 import numba
 from numba import config
+from numba.core.caching import IndexDataCacheFile
 
 
 def _digest() -> str:
@@ -39,17 +44,66 @@ def _cache_folder() -> str | None:
     for place in places:
         folder = os.path.join(place, f"kernels-{_digest()}")
         try:
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
+            mine = _is_mine(folder)
         except OSError:
             continue
-        return folder
+        if mine:
+            return folder
+        warnings.warn(
+            f"compiled kernels in {folder} are not used: others own it, or may write there", stacklevel=2
+        )
     warnings.warn(
         f"no writable place for compiled kernels ({' or '.join(places)}): they are compiled anew in "
         "every process; set NUMBA_CACHE_DIR to a writable folder",
         stacklevel=2,
     )
     return None
+
+
+def _is_mine(folder: str) -> bool:
+    """Whether only this user can have written there."""
+    if not hasattr(os, "getuid"):
+        return True  # Windows, where a user's folders are the user's
+    found = os.stat(folder)
+    return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
+    """numba's files of one kernel, an index and machine code, each with a digest at its end."""
+
+    @contextmanager
+    def _open_for_write(self, path: str) -> Iterator[Any]:
+        with super()._open_for_write(path) as file:
+            yield file
+            file.flush()
+            file.write(hashlib.sha256(Path(file.name).read_bytes()).digest())
+
+    def _load_index(self) -> Any:
+        return super()._load_index() if _is_whole(self._index_path) else {}
+
+    def _load_data(self, name: str) -> Any:
+        if not _is_whole(self._data_path(name)):
+            raise OSError(f"{name} is damaged")  # to numba: it is not there
+        return super()._load_data(name)
+
+
+def _is_whole(path: str) -> bool:
+    """Whether a file ends in the digest of what stands before it."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-32]).digest() == content[-32:]
+
+
+def check_files(dispatcher: Any) -> None:
+    """Have numba look at the digests of a kernel's files."""
+    cache = dispatcher._cache
+    cache._cache_file = CheckedFiles(
+        cache.cache_path, cache._impl.filename_base, cache._impl.locator.get_source_stamp()
+    )
 
 
 def is_empty_cache() -> bool:
@@ -87,7 +141,7 @@ def compile_or_load(dispatcher: Any, signature: tuple[Any, ...]) -> Any:
     """Compile or load a kernel for numba's types of its arguments, report it, return the entry point."""
     start = time.perf_counter()
     try:
-        entry_point = _compile_or_load(dispatcher, signature)
+        entry_point = dispatcher.compile(signature)
     except OSError as error:  # compiled, but the cache could not be written: a full disk
         warnings.warn(f"the compiled kernels were not kept: {error}", stacklevel=4)
         entry_point = dispatcher.compile(signature)
@@ -97,14 +151,3 @@ def compile_or_load(dispatcher: Any, signature: tuple[Any, ...]) -> Any:
     else:
         report.compiled += 1
     return entry_point
-
-
-def _compile_or_load(dispatcher: Any, signature: tuple[Any, ...]) -> Any:
-    """As numba does; but a damaged file in the cache, which raises anything, is made anew."""
-    try:
-        return dispatcher.compile(signature)
-    except OSError:
-        raise
-    except Exception:
-        dispatcher._cache.flush()
-        return dispatcher.compile(signature)

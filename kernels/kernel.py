@@ -15,7 +15,7 @@ from numba import config, njit
 from numba.extending import register_jitable
 
 from autollm.kernels.arguments import Argument, check_types, parse, with_check
-from autollm.kernels.cache import CACHE_FOLDER, compile_or_load, numba_cache_in
+from autollm.kernels.cache import CACHE_FOLDER, check_files, compile_or_load, numba_cache_in
 from autollm.kernels.errors import IdError
 
 # Sums may be regrouped and products fused, which vector units need; NaN and infinity stay what they
@@ -38,6 +38,8 @@ def kernel(layout: str) -> Callable[[Callable[..., Any]], Any]:
             return _plain(function, arguments)
         with numba_cache_in(CACHE_FOLDER):
             dispatcher = njit(cache=CACHE_FOLDER is not None, **OPTIONS)(function)
+        if CACHE_FOLDER:
+            check_files(dispatcher)
 
         # numba calls this when no compiled version fits the arguments,
         def compile_declared(*given: Any) -> Any:

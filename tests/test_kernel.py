@@ -136,10 +136,37 @@ def test_what_is_compiled_is_kept_until_it_is_made_from_something_else(package):
         assert run(package, **settings).stdout == "2.0 0 1\n"
     (package / "help.py").write_text(HELP.format(factor=3))
     assert run(package).stdout == "3.0 1 0\n", "a helper in another file was edited"
-    for damaged in ("nbi", "nbc"):
-        for file in package.rglob(f"*.{damaged}"):
-            file.write_bytes(file.read_bytes()[:100])
-        assert run(package).stdout == "3.0 1 0\n"
+    for kind in ("nbi", "nbc"):
+        for damage in (lambda content: content[:100], flipped, lambda content: b""):
+            for file in package.rglob(f"*.{kind}"):
+                file.write_bytes(damage(file.read_bytes()))
+            assert run(package).stdout == "3.0 1 0\n"
+    assert run(package).stdout == "3.0 0 1\n"
+
+
+def flipped(content):
+    """With one bit in the middle turned over: where machine code lies, that is a crash when it runs."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs owners and modes")
+@pytest.mark.parametrize("place", ["of another user", "open to a group", "open to all"])
+def test_what_others_may_have_written_is_not_run(package, place):
+    """It is compiled into the next place, and one warning says why."""
+    run(package)
+    (folder,) = (package / "__pycache__").glob("kernels-*")
+    assert folder.stat().st_mode & 0o077 == 0, "as it is made"
+    if place == "of another user":
+        if os.getuid():
+            pytest.skip("only root can give a file away")
+        os.chown(folder, 12345, -1)
+    else:
+        folder.chmod(0o770 if place == "open to a group" else 0o757)
+    for expected in ("2.0 1 0\n", "2.0 0 1\n"):
+        done = run(package)
+        assert done.stdout == expected
+        assert done.stderr.count("are not used: others own it, or may write there") == 1
 
 
 def test_the_cache_can_be_put_elsewhere(package, tmp_path):
