@@ -42,6 +42,7 @@ class Copy:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                start_new_session=True,  # Ctrl-C is for the one that gives the orders
             )
         except OSError as error:
             raise InputError(f"cannot run {python}: {error.strerror}") from None

@@ -3,19 +3,23 @@
     python -P worker.py CORE        CORE: a number, or "any"
 
 An order is a line of JSON, {"workload": name} with {"steps": n} or {"seconds": s}; the answer is a line too,
-{"steps": n, "seconds": s}, or {"error": why}. The first answer, before any order, is {"ready": true}. It ends
-with its input. It runs with the autollm that its Python finds, which may be another version than the one that
-started it, and with that version's benchmarks if they are beside it.
+{"steps": n, "seconds": s}, or {"error": why}; to {"golden": 1} it is {"loss": after these steps}. The first
+answer, before any order, is {"ready": true}. It ends with its input. It runs with the autollm that its Python
+finds, which may be another version than the one that started it, and with that version's benchmarks if they
+are beside it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 def find_benchmarks() -> None:
@@ -37,11 +41,16 @@ def obey(order: dict[str, Any]) -> dict[str, Any]:
 
     workload = workloads.WORKLOADS[order["workload"]]
     model = workloads.fresh_model(workload)
+    if "golden" in order:
+        return {"loss": workloads.golden_loss(order["workload"])}
+    scatter = [np.empty(random.randrange(1, 4096), np.uint8) for _ in range(100)]  # other addresses
     if "steps" in order:
         start = time.perf_counter()
         workloads.run_steps(order["steps"], model, workload)
-        return {"steps": order["steps"], "seconds": time.perf_counter() - start}
+        seconds = time.perf_counter() - start
+        return {"steps": order["steps"], "seconds": seconds}
     run = workloads.run_seconds(order["seconds"], model, workload)
+    del scatter
     return {"steps": run.steps, "seconds": run.seconds}
 
 
@@ -57,8 +66,6 @@ def main() -> None:
         answer({"ready": True})
         for line in sys.stdin:
             answer(obey(json.loads(line)))
-    except KeyboardInterrupt:
-        return  # whoever started this process got the same signal
     except Exception as error:
         answer({"error": f"{type(error).__name__}: {error}"})
 

@@ -94,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.plot:
         from benchmarks.compare.chart import draw
 
-        draw(runs, rows, options.plot)
+        first, *others = (f"{run.label}, {run.when}" for run in runs)
+        draw([f"{other}\nrelative to {first}" for other in others], rows, options.plot)
     print(as_json(runs, rows) if options.json else render(runs, rows, options.markdown))
     slow = too_slow(rows, options.fail_below) if options.fail_below else []
     if slow:

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 from autollm.files import replace_file
-from benchmarks.compare.runs import Run
 from benchmarks.compare.verdict import FASTER, SLOWER, Row, Verdict
 
 DETAILS = ("kernel", "batch", "words")  # many rows, left to the table
@@ -15,8 +14,8 @@ COLOURS = {FASTER: "#0072b2", SLOWER: "#d55e00"}  # told apart by colour-blind r
 NEITHER = "#888888"
 
 
-def draw(runs: list[Run], rows: list[Row], target: Path) -> None:
-    """Write the picture. Raises InputError if `target` cannot be written."""
+def draw(titles: list[str], rows: list[Row], target: Path) -> None:
+    """Write the picture, with a panel for each verdict of a row. Raises InputError if it cannot be saved."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -24,10 +23,10 @@ def draw(runs: list[Run], rows: list[Row], target: Path) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     chosen = [row for row in rows if re.split(r"\[", row.name)[0] not in DETAILS]
-    panels = len(runs) - 1
+    panels = len(titles)
     size = (3.4 + 4.2 * panels, 1.5 + 0.24 * len(chosen))
     figure, axes = plt.subplots(1, panels, sharey=True, squeeze=False, figsize=size, layout="constrained")
-    for i, (axis, run) in enumerate(zip(axes[0], runs[1:], strict=True)):
+    for i, (axis, title) in enumerate(zip(axes[0], titles, strict=True)):
         for y, row in enumerate(chosen):
             _dot(axis, y, row.verdicts[i])
         axis.axvline(1, color="black", linewidth=0.8, zorder=0)
@@ -38,7 +37,6 @@ def draw(runs: list[Run], rows: list[Row], target: Path) -> None:
         low, high = _range([row.verdicts[i] for row in chosen])
         axis.set_xlim(min(low, 0.8) / 1.05, max(high, 1.25) * 1.05)
         axis.grid(axis="x", color="#dddddd", zorder=0)
-        title = f"{run.label}, {run.when}\nrelative to {runs[0].label}, {runs[0].when}"
         axis.set_title(title, fontsize=9, parse_math=False)  # a label may have a dollar sign
         axis.set_xlabel("speed ratio: slower  ←  1  →  faster")
     axes[0][0].set_yticks(range(len(chosen)), [row.name for row in chosen], fontsize=8)

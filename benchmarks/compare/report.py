@@ -29,7 +29,7 @@ def render(runs: list[Run], rows: list[Row], markdown: bool = False) -> str:
     ]
     parts = [
         table(["", "machine", "date (UTC)", *SOFTWARE, "file"], legend, left=range(6), markdown=markdown),
-        table(*_rows(runs, rows), markdown=markdown),
+        rows_table(len(runs), rows, markdown),
         *(["\n".join(_losses(runs))] if any("one_second" in row.name for row in rows) else []),
         *_differences(runs, markdown),
         *(["They measured different versions of this program."] if _have_other_sources(runs) else []),
@@ -38,9 +38,10 @@ def render(runs: list[Run], rows: list[Row], markdown: bool = False) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _rows(runs: list[Run], rows: list[Row]) -> tuple[list[str], list[list[str]]]:
+def rows_table(count: int, rows: list[Row], markdown: bool = False) -> str:
+    """A line for each benchmark: its median in each of `count` runs, and verdicts for all but the first."""
     header = ["benchmark", "unit", "A"]
-    for letter in LETTERS[1 : len(runs)]:
+    for letter in LETTERS[1:count]:
         header += [letter, f"{letter}/A", f"{CONFIDENCE:.0%} interval", ""]
     lines = []
     for row in rows:
@@ -48,7 +49,7 @@ def _rows(runs: list[Run], rows: list[Row]) -> tuple[list[str], list[list[str]]]
         for median, verdict in zip(row.medians[1:], row.verdicts, strict=True):
             line += [number(median), *_cells(verdict)]
         lines.append(line)
-    return header, lines
+    return table(header, lines, markdown=markdown)
 
 
 def _cells(verdict: Verdict) -> list[str]:
