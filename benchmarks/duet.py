@@ -28,6 +28,7 @@ from autollm.files import check_target
 from autollm.interrupts import interrupts
 from autollm.remarks import say
 from benchmarks.compare.__main__ import chart_file, check_installed
+from benchmarks.compare.chart import draw, lines_of_rows
 from benchmarks.compare.report import rows_table
 from benchmarks.compare.verdict import CONFIDENCE, FASTER, NOT_COMPARABLE, SAME, SLOWER, Row, Verdict
 from benchmarks.copies import ROOT, Copy, cores
@@ -218,9 +219,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         pairs = measure(versions, options.workloads, options.seconds, options.width)
     rows = [pairs[name].row(name) for name in options.workloads]
     if options.plot:
-        from benchmarks.compare.chart import draw
-
-        draw([f"B: {versions[1].name}\nrelative to A: {versions[0].name}"], rows, options.plot)
+        title = f"B: {versions[1].name}\nrelative to A: {versions[0].name}"
+        draw(title, lines_of_rows(rows), options.plot)
     if options.json:
         counts = {name: len(one.speeds) for name, one in pairs.items()}
         cli.print_json(

@@ -12,14 +12,15 @@ import pytest
 
 pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not installed")
 
-from made_up_results import VISITS, content, entry, write
+from made_up_results import VISITS, content, entry, speeds, write
 
 from autollm import cli
+from autollm.errors import InputError
 from autollm.tables import number, table
 from benchmarks.compare import __main__ as command
 from benchmarks.compare import chart
 from benchmarks.compare.runs import parse
-from benchmarks.compare.verdict import NOT_COMPARABLE, SLOWER, compare
+from benchmarks.compare.verdict import FASTER, NOT_COMPARABLE, SAME, SLOWER, Row, Verdict, compare
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,36 +68,104 @@ def test_what_the_chart_shows(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     drawn = []
     monkeypatch.setattr(chart, "_save", lambda figure, target: drawn.append(figure))
-    runs = [parse(content(seed, steps), tmp_path) for seed, steps in enumerate((1000.0, 2000.0, 500.0))]
-    titles = ["one costs $5$", "two cost $10$"]
+    lines = [
+        ("fast $1$", Verdict(FASTER, 2.0, 1.9, 2.1)),
+        ("slow", Verdict(SLOWER, 0.5, 0.4, 0.6)),
+        ("like", Verdict(SAME, 1.01, 0.9, 1.1)),
+        ("none", Verdict(NOT_COMPARABLE)),
+    ]
+    chart.draw("it costs $5$", lines, tmp_path / "chart.svg")
+    (axis,) = drawn[0].axes
+    bars, dots = axis.lines[0:6:2], axis.lines[1:6:2]
+    for y, ((_, found), bar, dot) in enumerate(zip(lines, bars, dots, strict=False)):
+        assert list(bar.get_xdata()) == [found.low, found.high]
+        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (found.ratio, y)
+        assert dot.get_color() == chart.COLOURS.get(found.word, chart.NEITHER)
+        low, high = axis.get_xlim()
+        assert low < found.low and found.high < high
+    assert len(set(chart.COLOURS.values()) | {chart.NEITHER}) == 3
+    assert "slower  ←  1  →  faster" in axis.get_xlabel() and axis.get_xscale() == "log"
+    assert axis.title.get_text() == "it costs $5$" and not axis.title.get_parse_math()
+    assert [label.get_text() for label in axis.get_yticklabels()] == [name for name, _ in lines]
+    low, high = axis.get_ylim()
+    assert low > high, "the first line is the topmost"
+
+
+def test_the_lines_of_a_chart(tmp_path):
+    runs = [parse(content(seed, steps), tmp_path) for seed, steps in enumerate((1000.0, 500.0, 2000.0))]
+    title, lines = chart.lines_of(runs[:2], compare(runs[:2]))
+    assert title == "machine 1, 2026-01-02 10:00\nrelative to machine 0, 2026-01-01 10:00"
+    assert [name for name, _ in lines] == ["step[64x3x32]", "step[256x8x64]"]
+    assert [verdict.word for _, verdict in lines] == [SLOWER, SLOWER]
     rows = compare(runs)
-    chart.draw(titles, rows, tmp_path / "chart.svg")
-    for i, axis in enumerate(drawn[0].axes):
-        bars, dots = axis.lines[0:4:2], axis.lines[1:4:2]
-        for y, (row, bar, dot) in enumerate(zip(rows, bars, dots, strict=True)):
-            found = row.verdicts[i]
-            assert list(bar.get_xdata()) == [found.low, found.high]
-            assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (found.ratio, y)
-            assert dot.get_color() == chart.COLOURS[found.word]
-            low, high = axis.get_xlim()
-            assert low < found.low and found.high < high
-        assert "slower  ←  1  →  faster" in axis.get_xlabel() and axis.get_xscale() == "log"
-        assert axis.title.get_text() == titles[i] and not axis.title.get_parse_math()
-    names = [label.get_text() for label in drawn[0].axes[0].get_yticklabels()]
-    assert names == [row.name for row in rows]
-    low, high = drawn[0].axes[0].get_ylim()
-    assert low > high, "the first row is the topmost"
+    title, lines = chart.lines_of(runs, rows)
+    assert title == "step[64x3x32]\nrelative to machine 0, 2026-01-01 10:00"
+    assert [name.split(",")[0] for name, _ in lines] == ["machine 2", "machine 0", "machine 1"]
+    assert [verdict.word for _, verdict in lines] == [FASTER, SAME, SLOWER]
+    with pytest.raises(InputError, match="no training step in common"):
+        chart.lines_of(runs, [])
+    kernel = Row("kernel[a-f]", "GB/s", [1.0, 2.0], [Verdict(SAME)])
+    assert chart.lines_of_rows([kernel]) == [], "left to the table"
 
 
-def test_whose_panel_is_whose(capsys, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(chart, "draw", lambda *arguments: drawn.append(arguments))
+def test_many_machines_are_one_table_the_fastest_first(capsys, tmp_path):
+    files = []
+    for seed, (step, rate) in enumerate(((1000.0, 2000.0), (500.0, 4000.0), (2000.0, 500.0))):
+        rows = [
+            entry("step[64x3x32]", speeds(step, seed)),
+            entry("step[256x8x64]", speeds(step * (1 + 3 * (seed == 2)), seed)),
+            entry("rate[64x3x32]", speeds(rate, seed)),
+        ]
+        files.append(tmp_path / f"{seed}.json")
+        files[-1].write_text(json.dumps(content(seed) | {"benchmarks": rows}))
+    status, out, _ = compared(capsys, *map(str, files))
+    assert status == 0
+    lines = [re.split("  +", line.strip()) for line in out.split("\n\n")[1].splitlines()]
+    assert [line[:2] for line in lines[1:]] == [["C", "machine 2"], ["A", "machine 0"], ["B", "machine 1"]]
+    assert lines[0][1:3] == ["step[64x3x32]", "to A"] and lines[1][5] == "faster" and lines[3][5] == "slower"
+    near = [[round(float(line[i]), 1) for i in (-2, -1)] for line in lines[1:]]
+    assert near == [[4.0, 0.2], [1.0, 1.0], [0.5, 2.0]], "geometric means: of 2 and 8, and of the rates"
+    details = out.split("\n\n")[2].splitlines()
+    assert details[0].split() == ["benchmark", "unit", "A", "B/A", "C/A"]
+    ratios = [float(cell) for cell in details[1].split()[-2:]]
+    assert ratios == [pytest.approx(0.5, 0.1), pytest.approx(2, 0.1)]
+    told = json.loads(compared(capsys, "--json", *map(str, files))[1])
+    assert [one["run"] for one in told["ranking"]] == [2, 0, 1]
+    out = compared(capsys, "--markdown", "--base", "machine 1", *map(str, files))[1]
+    assert len(re.findall(r"^\| A +\| machine 1 +\| +\d+ \| 1.00 ", out, re.MULTILINE)) == 1
+    assert compared(capsys, "--base", "nobody", *map(str, files))[0] == 2
+
+
+def test_a_ratio_that_noise_may_have_made_is_marked(capsys, tmp_path):
     files = [write(tmp_path / f"{seed}.json", seed) for seed in range(3)]
-    assert compared(capsys, "--plot", str(tmp_path / "x.svg"), *files)[0] == 0
-    ((titles, rows, target),) = drawn
-    first = "relative to machine 0, 2026-01-01 10:00"
-    assert titles == [f"machine {i}, 2026-01-0{i + 1} 10:00\n{first}" for i in (1, 2)]
-    assert len(rows) == 2 and target == tmp_path / "x.svg"
+    out = compared(capsys, *files)[1]
+    assert re.search(r"step\[64x3x32\] +steps/s +\S+ +~1\.0\d +~1\.0\d", out.replace("~0.99", "~1.00"))
+    assert "~: no difference shown" in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "told"),
+    [
+        ({}, 0, "B confirms A: in 2 of 2 rows no difference is shown"),
+        ({"steps": 50_000.0}, 1, "B does not confirm A: in 0 of 2 rows no difference is shown, but in step["),
+        ({"complete": False}, 1, "B cannot confirm A: B did not make every visit"),
+        ({"smoke": True}, 1, "B cannot confirm A: nothing in them can be compared"),
+    ],
+)
+def test_whether_a_run_confirms_an_earlier_one(capsys, tmp_path, changes, status, told):
+    earlier, later = write(tmp_path / "a.json"), write(tmp_path / "b.json", 1, **changes)
+    found, _, err = compared(capsys, later, "--replicates", earlier)
+    assert found == status and told in err
+
+
+def test_only_a_machine_of_the_same_kind_confirms(capsys, tmp_path):
+    earlier = write(tmp_path / "a.json")
+    one = content(1)
+    one["machine_info"]["cpu"]["model"] = "another"
+    (tmp_path / "b.json").write_text(json.dumps(one))
+    status, _, err = compared(capsys, str(tmp_path / "b.json"), "--replicates", earlier)
+    assert status == 1 and "not of one kind: cpu.model is - in A and another in B" in err
+    assert compared(capsys, earlier, earlier, "--replicates", earlier)[0] == 2
 
 
 def test_failing_below_a_ratio(capsys, tmp_path):

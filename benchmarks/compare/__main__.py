@@ -11,8 +11,10 @@ from autollm import cli
 from autollm.errors import InputError
 from autollm.files import check_target
 from autollm.remarks import say
+from benchmarks.compare.chart import draw, lines_of
+from benchmarks.compare.ranking import confirmation
 from benchmarks.compare.report import LETTERS, as_json, render
-from benchmarks.compare.runs import CALIBRATORS, load_all
+from benchmarks.compare.runs import CALIBRATORS, Run, load_all
 from benchmarks.compare.verdict import SLOWER, Row, compare
 
 
@@ -23,6 +25,15 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example:  python -m benchmarks.compare before.json after.json --any-source --fail-below 0.9",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="FILE", help="results, or folders of them")
+    parser.add_argument(
+        "--base", metavar="MACHINE", help="the label of the run that counts as 1 (default: the first)"
+    )
+    parser.add_argument(
+        "--replicates",
+        type=Path,
+        metavar="FILE",
+        help="say whether the one run given confirms this earlier one; exit with status 1 if not",
+    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--markdown", action="store_true", help="a table to paste")
     output.add_argument("--json", action="store_true", help="one JSON object")
@@ -59,6 +70,15 @@ def ratio(text: str) -> float:
     return value
 
 
+def with_base(runs: list[Run], label: str) -> list[Run]:
+    """The runs with the one of that label first. Raises InputError if there is none, or more than one."""
+    count = [run.label for run in runs].count(label)
+    if count != 1:
+        found = "there is no run" if not count else f"there are {count} runs"
+        raise InputError(f"--base {label}: {found} of that label; {', '.join(run.label for run in runs)}")
+    return sorted(runs, key=lambda run: run.label != label)
+
+
 def too_slow(rows: list[Row], limit: float) -> list[str]:
     """The benchmarks that are shown to be slower, and whose ratio is below the limit."""
     return [
@@ -83,20 +103,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_installed(options)
     if options.plot:
         check_target(str(options.plot))
-    if len(options.runs) > len(LETTERS):
-        raise InputError(f"at most {len(LETTERS)} runs can be compared, got {len(options.runs)}")
-    runs, left_out = load_all(options.runs, options.any_source)
+    if options.replicates and (len(options.runs) > 1 or options.runs[0].is_dir()):
+        raise InputError("--replicates takes one other run, FILE --replicates EARLIER_FILE")
+    earlier = [options.replicates] if options.replicates else []
+    runs, left_out = load_all([*earlier, *options.runs], options.any_source)
+    if len(runs) > len(LETTERS):
+        raise InputError(f"at most {len(LETTERS)} runs can be compared, got {len(runs)}")
     for line in left_out:
         say(f"left out: {line}")
+    if options.base:
+        runs = with_base(runs, options.base)
     rows = compare(runs)
     if options.fail_below and not any(one.ratio for row in rows for one in row.verdicts):
         raise InputError("--fail-below: none of these runs' benchmarks can be compared")
     if options.plot:
-        from benchmarks.compare.chart import draw
-
-        first, *others = (f"{run.label}, {run.when}" for run in runs)
-        draw([f"{other}\nrelative to {first}" for other in others], rows, options.plot)
+        draw(*lines_of(runs, rows), options.plot)
     print(as_json(runs, rows) if options.json else render(runs, rows, options.markdown))
+    if options.replicates:
+        is_confirmed, told = confirmation(runs[0], runs[1], rows)
+        say(told)
+        return 0 if is_confirmed else 1
     slow = too_slow(rows, options.fail_below) if options.fail_below else []
     if slow:
         say(f"below {options.fail_below:g}: {', '.join(slow)}")

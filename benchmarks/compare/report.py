@@ -7,10 +7,12 @@ from dataclasses import asdict
 from statistics import mean
 
 from autollm.tables import number, table
+from benchmarks.compare.ranking import headline, ranking
 from benchmarks.compare.runs import CALIBRATORS, Run
 from benchmarks.compare.verdict import (
     CONFIDENCE,
     NOT_COMPARABLE,
+    SAME,
     Row,
     Verdict,
     differences,
@@ -29,7 +31,9 @@ def render(runs: list[Run], rows: list[Row], markdown: bool = False) -> str:
     ]
     parts = [
         table(["", "machine", "date (UTC)", *SOFTWARE, "file"], legend, left=range(6), markdown=markdown),
+        *([ranking_table(runs, rows, markdown)] if len(runs) > 2 else []),
         rows_table(len(runs), rows, markdown),
+        *(["~: no difference shown. -: not comparable."] if len(runs) > 2 else []),
         *(["\n".join(_losses(runs))] if any("one_second" in row.name for row in rows) else []),
         *_differences(runs, markdown),
         *(["They measured different versions of this program."] if _have_other_sources(runs) else []),
@@ -39,23 +43,48 @@ def render(runs: list[Run], rows: list[Row], markdown: bool = False) -> str:
 
 
 def rows_table(count: int, rows: list[Row], markdown: bool = False) -> str:
-    """A line for each benchmark: its median in each of `count` runs, and verdicts for all but the first."""
+    """A line for each benchmark: its median in each of `count` runs, and verdicts for all but the first.
+
+    Of two runs everything is told; of more, the ratios, with a ~ where no difference is shown.
+    """
     header = ["benchmark", "unit", "A"]
-    for letter in LETTERS[1:count]:
-        header += [letter, f"{letter}/A", f"{CONFIDENCE:.0%} interval", ""]
-    lines = []
-    for row in rows:
-        line = [row.name, row.unit, number(row.medians[0])]
-        for median, verdict in zip(row.medians[1:], row.verdicts, strict=True):
-            line += [number(median), *_cells(verdict)]
-        lines.append(line)
+    if count == 2:
+        header += ["B", "B/A", f"{CONFIDENCE:.0%} interval", ""]
+        lines = [[*_begin(row), number(row.medians[1]), *_cells(row.verdicts[0])] for row in rows]
+    else:
+        header += [f"{letter}/A" for letter in LETTERS[1:count]]
+        lines = [[*_begin(row), *map(_ratio, row.verdicts)] for row in rows]
     return table(header, lines, markdown=markdown)
+
+
+def _begin(row: Row) -> list[str]:
+    return [row.name, row.unit, number(row.medians[0])]
 
 
 def _cells(verdict: Verdict) -> list[str]:
     if verdict.word == NOT_COMPARABLE:
         return ["-", "-", f"{verdict.word}: {verdict.reason}"]
     return [f"{verdict.ratio:.2f}", f"{verdict.low:.2f} .. {verdict.high:.2f}", verdict.word]
+
+
+def _ratio(verdict: Verdict) -> str:
+    if verdict.ratio is None:
+        return "-"
+    return f"~{verdict.ratio:.2f}" if verdict.word == SAME else f"{verdict.ratio:.2f}"
+
+
+def ranking_table(runs: list[Run], rows: list[Row], markdown: bool = False) -> str:
+    """A line for each machine, the fastest first; nothing without a benchmark that all have."""
+    standings, row = ranking(rows), headline(rows)
+    if row is None:
+        return ""
+    header = ["", "machine", row.name, "to A", f"{CONFIDENCE:.0%} interval", "", "all steps", "all rates"]
+    lines = []
+    for one in standings:
+        cells = _cells(one.verdict) if one.verdict else ["1.00", "", ""]
+        means = ["-" if mean is None else f"{mean:.2f}" for mean in (one.steps, one.rates)]
+        lines.append([LETTERS[one.run], runs[one.run].label, number(one.speed), *cells, *means])
+    return table(header, lines, left=(0, 1, 5), markdown=markdown)
 
 
 def _losses(runs: list[Run]) -> list[str]:
@@ -124,6 +153,7 @@ def as_json(runs: list[Run], rows: list[Row]) -> str:
             }
             for run in runs
         ],
+        "ranking": [asdict(one) for one in ranking(rows)],
         "rows": [asdict(row) for row in rows],
         "differences": differences(runs),
         "expectations": [[asdict(one) for one in expectations(runs[0], run)] for run in runs[1:]],
