@@ -1,5 +1,7 @@
-/* The bag's training step in C, for one size: B, K and D are constants, and so is everything that can be
- * known beforehand. Vectors are those of GCC and Clang; the loops over tiles keep their sums in registers.
+/* The bag's training step in C, for one size: B, K, D and V are constants, and so is everything that can be
+ * known beforehand. It works on a chunk of examples at a time, so that what it reads and writes stays in the
+ * first-level cache. Vectors are those of GCC and Clang, as wide as the machine's registers; a tile of a product
+ * keeps its sums in as many of them as there are.
  *
  *     cc -O3 -march=native -shared -fPIC -DB=64 -DK=3 -DD=32 -DV=27 -o bag.so bag.c
  *
@@ -8,31 +10,58 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__AVX512F__)
 #define LANES 16
-#define VP ((V + 31) / 32 * 32) /* letters, in whole pairs of vectors */
-#define ROWS 8                  /* of a tile of examples */
-#define LETTERS 9               /* of a tile of letters */
-#define UP(n, rows) (((n) + (rows) - 1) / (rows) * (rows))
-_Static_assert(B % ROWS == 0 && D % (2 * LANES) == 0 && UP(V, LETTERS) <= VP, "whole tiles");
+#elif defined(__AVX__)
+#define LANES 8
+#else /* SSE2, NEON, and whatever the compiler makes of it elsewhere */
+#define LANES 4
+#endif
+
+/* A tile's sums are of ROWS examples or LETTERS letters, by two vectors. */
+#if defined(__AVX512F__) || defined(__aarch64__) /* of 32 registers, 16 or 18 sums */
+#define ROWS 8
+#define LETTERS 9
+#else /* of 16 registers, 12 sums */
+#define ROWS 6
+#define LETTERS 6
+#endif
+
+#define UP(n, to) (((n) + (to) - 1) / (to) * (to))
+#define STRIP (2 * LANES) /* columns of a tile */
+#define VP UP(V, STRIP)
+#define CHUNK (B < 64 ? B : 64) /* examples */
+_Static_assert(D % STRIP == 0, "whole tiles");
+_Static_assert(ROWS <= LETTERS && UP(V, LETTERS) <= VP, "room for a tile");
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef float vec4 __attribute__((vector_size(16)));
+typedef int32_t ivec4 __attribute__((vector_size(16)));
+typedef union { vec all; vec4 part[LANES / 4]; } quarters;
 #define LOAD(p) (*(const vec *)(p))
 #define STORE(p, x) (*(vec *)(p) = (x))
 #define ALIGNED __attribute__((aligned(64)))
 
 static ALIGNED float E[V * D], W[UP(V, LETTERS) * D]; /* the parameters */
-static ALIGNED float WT[D * VP], h[B * D], p[B * VP], dh[B * D];
+static ALIGNED float dE[V * D], dW[UP(V, LETTERS) * D], WT[D * VP];
+/* Of a chunk: the bags h, of which later the derivative takes the place, and the probabilities p. */
+static ALIGNED float h[UP(CHUNK, ROWS) * D], p[UP(CHUNK, ROWS) * VP];
+static ALIGNED float no_letter[VP]; /* added to logits: columns after the last letter get no probability */
 static const int32_t *windows; /* (N, K + 1): contexts and, in the last column, targets */
 static int64_t N;
-static float rate;
 
-/* e**x for x <= 0: 2**n * e**f, with a polynomial for |f| <= ln(2) / 2; below -87 it is 0. */
+static inline vec larger(vec x, vec y)
+{
+    ivec more = x > y;
+    return (vec)((more & (ivec)x) | (~more & (ivec)y));
+}
+
+/* e**x for x <= 0: 2**n * e**f, with a polynomial for |f| <= ln(2) / 2. Below -60 it is e**-60:
+ * nothing beside 1, and yet so far from the smallest float that what is made of it is not slow to compute with. */
 static inline vec vexp(vec x)
 {
-    vec lowest = (vec){} - 87.0f;
-    ivec below = x < lowest;
-    x = (vec)((below & (ivec)lowest) | (~below & (ivec)x));
+    x = larger(x, (vec){} - 60.0f);
     ivec n = __builtin_convertvector(x * 1.44269504f - 0.5f, ivec); /* rounds towards 0 */
     vec f = x - __builtin_convertvector(n, vec) * 0.693147181f;
     vec y = f * 0.00829765480f + 0.0419153832f;
@@ -40,101 +69,142 @@ static inline vec vexp(vec x)
     y = y * f + 0.499988943f;
     y = y * f + 0.999999702f;
     y = y * f + 1.00000012f;
-    return (vec)(~below & (ivec)(y * (vec)((n + 127) << 23)));
+    return y * (vec)((n + 127) << 23);
 }
 
-static inline float sum(vec x)
+/* The largest number of a vector, and the sum of all: first of its quarters, then of the four that are left. */
+static inline float most_of(vec x)
 {
-    float total = 0;
-    for (int i = 0; i < LANES; i++) total += x[i];
-    return total;
+    quarters of = {x};
+    vec4 most = of.part[0];
+    for (int i = 1; i < LANES / 4; i++) {
+        ivec4 more = most > of.part[i];
+        most = (vec4)((more & (ivec4)most) | (~more & (ivec4)of.part[i]));
+    }
+    float left = most[0] > most[1] ? most[0] : most[1], right = most[2] > most[3] ? most[2] : most[3];
+    return left > right ? left : right;
 }
 
-/* out[i] = the sum over j of a[i * row + j * column] * x[j], for `rows` rows and two vectors of columns; or
- * out[i] - rate * that. */
-#define TILE(name, rows)                                                                              \
-    static inline void name(float *out, int pitch, const float *a, int row, int column, const float *x, \
-                            int width, int depth, int update)                                         \
-    {                                                                                                 \
-        vec t[rows][2] = {};                                                                          \
-        for (int j = 0; j < depth; j++) {                                                             \
-            vec left = LOAD(x + j * width), right = LOAD(x + j * width + LANES);                      \
-            for (int i = 0; i < rows; i++) {                                                          \
-                float number = a[i * row + j * column];                                               \
-                t[i][0] += number * left, t[i][1] += number * right;                                  \
-            }                                                                                         \
-        }                                                                                             \
-        for (int i = 0; i < rows; i++)                                                                \
-            for (int half = 0; half < 2; half++) {                                                    \
-                float *place = out + i * pitch + half * LANES;                                        \
-                STORE(place, update ? LOAD(place) - rate * t[i][half] : t[i][half]);                  \
-            }                                                                                         \
-    }
-TILE(tile_of_examples, ROWS)
-TILE(tile_of_letters, LETTERS)
+static inline float sum_of(vec x)
+{
+    quarters of = {x};
+    vec4 sum = of.part[0];
+    for (int i = 1; i < LANES / 4; i++) sum += of.part[i];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
 
-static void step(const int64_t *chosen)
+/* out[i] = the sum over j of a[i * row + j * column] * x[j], for `rows` rows of one strip; or out[i] + that. */
+static inline __attribute__((always_inline)) void tile(
+    const int rows, float *out, int pitch, const float *a, int row, int column, const float *x, int width,
+    int depth, const int onto)
+{
+    vec t[LETTERS][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int w = 0; w < 2; w++) t[i][w] = onto ? LOAD(out + i * pitch + w * LANES) : (vec){};
+    for (int j = 0; j < depth; j++)
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+            for (int w = 0; w < 2; w++)
+                t[i][w] += a[i * row + j * column] * LOAD(x + j * width + w * LANES);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int w = 0; w < 2; w++) STORE(out + i * pitch + w * LANES, t[i][w]);
+}
+
+/* How many letters a context begins with that are all the same: before a word there is END, often. */
+static inline int run_of(const int32_t *window)
+{
+    int run = 1;
+    while (run < K && window[run] == window[0]) run++;
+    return run;
+}
+
+static inline void look_up(float *bag, const int32_t *window)
+{
+    int run = run_of(window);
+    for (int d = 0; d < D; d += LANES) {
+        vec total = LOAD(E + window[0] * D + d) * (float)run;
+        for (int k = run; k < K; k++) total += LOAD(E + window[k] * D + d);
+        STORE(bag + d, total);
+    }
+}
+
+/* Logits become probabilities, less 1 at the target, both by B. */
+static inline void softmax(float *row, int target)
+{
+    vec x[VP / LANES], highest, total = {};
+    for (int z = 0; z < VP / LANES; z++) {
+        x[z] = LOAD(row + z * LANES) + LOAD(no_letter + z * LANES);
+        highest = z ? larger(x[z], highest) : x[z];
+    }
+    float most = most_of(highest);
+    for (int z = 0; z < VP / LANES; z++) total += x[z] = vexp(x[z] - most);
+    float scale = 1.0f / (B * sum_of(total));
+    for (int z = 0; z < VP / LANES; z++) STORE(row + z * LANES, x[z] * scale);
+    row[target] -= 1.0f / B;
+}
+
+static inline void add_share(const float *dh, const int32_t *window)
+{
+    int run = run_of(window);
+    for (int d = 0; d < D; d += LANES) {
+        vec share = LOAD(dh + d);
+        STORE(dE + window[0] * D + d, LOAD(dE + window[0] * D + d) + share * (float)run);
+        for (int k = run; k < K; k++) STORE(dE + window[k] * D + d, LOAD(dE + window[k] * D + d) + share);
+    }
+}
+
+static inline void learn_from(const int64_t *chosen, int count)
+{
+#define WINDOW(b) (windows + chosen[b] * (K + 1))
+    for (int b = 0; b < count; b++) look_up(h + b * D, WINDOW(b));
+    for (int v = 0; v < VP; v += STRIP)
+        for (int b = 0; b < count; b += ROWS)
+            tile(ROWS, p + b * VP + v, VP, h + b * D, D, 1, WT + v, VP, D, 0);
+    for (int b = 0; b < count; b++) softmax(p + b * VP, WINDOW(b)[K]);
+    for (int d = 0; d < D; d += STRIP)
+        for (int v = 0; v < V; v += LETTERS)
+            tile(LETTERS, dW + v * D + d, D, p + v, 1, VP, h + d, D, count, 1);
+    for (int d = 0; d < D; d += STRIP)
+        for (int b = 0; b < count; b += ROWS)
+            tile(ROWS, h + b * D + d, D, p + b * VP, VP, 1, W + d, D, V, 0);
+    for (int b = 0; b < count; b++) add_share(h + b * D, WINDOW(b));
+}
+
+static void step(const int64_t *chosen, float rate)
 {
     for (int v = 0; v < V; v++)
         for (int d = 0; d < D; d++) WT[d * VP + v] = W[v * D + d];
-    for (int b = 0; b < B; b++) {
-        const int32_t *window = windows + chosen[b] * (K + 1);
-        for (int d = 0; d < D; d += LANES) {
-            vec total = LOAD(E + window[0] * D + d);
-            for (int k = 1; k < K; k++) total += LOAD(E + window[k] * D + d);
-            STORE(h + b * D + d, total);
-        }
-    }
-    for (int b = 0; b < B; b += ROWS)
-        for (int v = 0; v < VP; v += 2 * LANES)
-            tile_of_examples(p + b * VP + v, VP, h + b * D, D, 1, WT + v, VP, D, 0);
-    for (int b = 0; b < B; b++) { /* softmax, and its derivative */
-        float *row = p + b * VP, highest = row[0];
-        for (int v = 1; v < V; v++) highest = row[v] > highest ? row[v] : highest;
-        for (int v = V; v < VP; v++) row[v] = -1e30f;
-        vec total = {};
-        for (int v = 0; v < VP; v += LANES) {
-            vec power = vexp(LOAD(row + v) - highest);
-            STORE(row + v, power);
-            total += power;
-        }
-        float scale = 1.0f / (B * sum(total));
-        for (int v = 0; v < VP; v += LANES) STORE(row + v, LOAD(row + v) * scale);
-        row[windows[chosen[b] * (K + 1) + K]] -= 1.0f / B;
-    }
-    for (int b = 0; b < B; b += ROWS)
-        for (int d = 0; d < D; d += 2 * LANES)
-            tile_of_examples(dh + b * D + d, D, p + b * VP, VP, 1, W + d, D, V, 0);
-    for (int v = 0; v < V; v += LETTERS)
-        for (int d = 0; d < D; d += 2 * LANES)
-            tile_of_letters(W + v * D + d, D, p + v, 1, VP, h + d, D, B, 1);
-    for (int b = 0; b < B; b++) {
-        const int32_t *window = windows + chosen[b] * (K + 1);
-        for (int k = 0, next; k < K; k = next) { /* a context begins with a run of one letter */
-            for (next = k + 1; next < K && window[next] == window[k];) next++;
-            for (int d = 0; d < D; d += LANES) {
-                float *place = E + window[k] * D + d;
-                STORE(place, LOAD(place) - rate * (next - k) * LOAD(dh + b * D + d));
-            }
-        }
+    memset(dE, 0, sizeof dE);
+    memset(dW, 0, sizeof dW);
+    for (int b = 0; b + CHUNK <= B; b += CHUNK) learn_from(chosen + b, CHUNK);
+    if (B % CHUNK) learn_from(chosen + B / CHUNK * CHUNK, B % CHUNK);
+    for (int i = 0; i < V * D; i += LANES) {
+        STORE(E + i, LOAD(E + i) - rate * LOAD(dE + i));
+        STORE(W + i, LOAD(W + i) - rate * LOAD(dW + i));
     }
 }
 
-void begin(const int32_t *all, int64_t count, float lr, const float *e, const float *w)
+void begin(const int32_t *all, int64_t count, const float *e, const float *w)
 {
-    windows = all, N = count, rate = lr;
+    windows = all, N = count;
+    for (int v = V; v < VP; v++) no_letter[v] = -1e30f;
     memcpy(E, e, sizeof(float) * V * D);
     memcpy(W, w, sizeof(float) * V * D);
 }
 
-/* Steps on given examples: steps * B of them. */
-void follow(const int64_t *chosen, int64_t steps)
+/* Steps on given examples, steps * B of them, each at its rate of learning. */
+void follow(const int64_t *chosen, const float *rates, int64_t steps)
 {
-    for (int64_t i = 0; i < steps; i++) step(chosen + i * B);
+    for (int64_t i = 0; i < steps; i++) step(chosen + i * B, rates[i]);
 }
 
 /* Steps on examples drawn at random (xorshift64*, Marsaglia 2003 and Vigna 2016). */
-void run(int64_t steps)
+void run(const float *rates, int64_t steps)
 {
     static uint64_t state = 88172645463325252u;
     int64_t chosen[B];
@@ -143,7 +213,7 @@ void run(int64_t steps)
             state ^= state >> 12, state ^= state << 25, state ^= state >> 27;
             chosen[b] = (int64_t)(((state * 2685821657736338717u) >> 32) * (uint64_t)N >> 32);
         }
-        step(chosen);
+        step(chosen, rates[i]);
     }
 }
 

@@ -1,4 +1,4 @@
-"""C: bag.c, compiled for one size and this processor. Needs `cc`."""
+"""C: bag.c, compiled for one size and this processor, or for the one that CFLAGS says. Needs `cc`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ COMPILER = shlex.split(os.environ.get("CC") or "cc")
 # What -ffast-math allows, by name: the option itself would change how the whole process, in which others
 # compute too, treats numbers near 0.
 FLOATS = "-fassociative-math -fno-signed-zeros -fno-trapping-math -freciprocal-math -ffinite-math-only"
-FLAGS = ["-O3", "-march=native", *FLOATS.split(), "-fno-math-errno", "-shared", "-fPIC"]
+PROCESSOR = shlex.split(os.environ.get("CFLAGS") or "-march=native")
+FLAGS = ["-O3", *PROCESSOR, *FLOATS.split(), "-fno-math-errno", "-shared", "-fPIC"]
 
 
 def place(array: np.ndarray) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
+
+
+def rates(steps: int) -> np.ndarray:
+    return np.full(steps, RATE, np.float32)
 
 
 def compile_to(library: str, constants: list[str]) -> None:
@@ -55,13 +60,13 @@ class InC:
                 raise InputError(f"cannot load what {COMPILER[0]} made of bag.c: {error}") from None
         self.windows = task.examples.rows  # C keeps a pointer to it
         N = ctypes.c_int64(len(self.windows))
-        self.bag.begin(place(self.windows), N, ctypes.c_float(RATE), place(E), place(W))
+        self.bag.begin(place(self.windows), N, place(E), place(W))
 
     def follow(self, rows: Rows) -> None:
-        self.bag.follow(place(rows), ctypes.c_int64(len(rows)))
+        self.bag.follow(place(rows), place(rates(len(rows))), ctypes.c_int64(len(rows)))
 
     def run(self, steps: int) -> None:
-        self.bag.run(ctypes.c_int64(steps))
+        self.bag.run(place(rates(steps)), ctypes.c_int64(steps))
 
     def weights(self) -> tuple[Any, Any]:
         E, W = (np.empty_like(values) for values in self.start)
