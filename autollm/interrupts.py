@@ -48,7 +48,7 @@ class Interrupts:
         try:
             yield
         finally:
-            self._learning = False
+            self.came, self._learning = 0, False
             for number, handler in previous.items():
                 signal.signal(number, handler)
 

@@ -127,7 +127,6 @@ def main(argv: list[str] | None = None) -> int:
         check_memory(plan, corpus, NAMES)
     options.tell_of_words(tell, words, corpus)
 
-    interrupts.start_learning()
     rungs = train_in_turn(plans, corpus, tell, MOMENTS if given.plot else 0)
     if given.json:
         cli.print_json(
@@ -161,33 +160,38 @@ def config_of(name: str) -> Config:
 
 def train_in_turn(plans: list[Plan], corpus: Corpus, tell: Remarks, moments: int) -> list[Rung]:
     """Train one model after the other, until a signal comes."""
-    rungs = []
+    rungs: list[Rung] = []
     for plan in plans:
         try:
+            get_ready(plan, tell)
+            interrupts.start_learning()  # only now is there something to lose
+            if interrupts.came:
+                break
             rungs.append(Rung(plan.config.name, *train_one(plan, corpus, tell, moments)))
         except (DivergedError, MemoryError) as error:
             reason = str(error) if isinstance(error, DivergedError) else cli.told_of_memory(error)
             rungs.append(Rung(plan.config.name, error=reason))
         finally:
             tell.end_progress()
-        if interrupts.came:
-            break
     return rungs
 
 
-def train_one(plan: Plan, corpus: Corpus, tell: Remarks, moments: int) -> tuple[Learned, Judgement, Samples]:
-    """Train one model, after its kernels are compiled, and see what it has learned."""
-    name = plan.config.name
+def get_ready(plan: Plan, tell: Remarks) -> None:
+    """Compile or load a model's kernels."""
     before, seconds = report.compiled, report.seconds
     if is_empty_cache():
         tell("compiling the kernels, which takes some seconds for every model, first run only")
     warm_up(plan)
     if report.compiled > before:
         tell(
-            f"{name}: {report.compiled - before} kernels compiled, first run only: "
+            f"{plan.config.name}: {report.compiled - before} kernels compiled, first run only: "
             f"{report.seconds - seconds:.2f} s"
         )
-    tell.task = f"{name:<10}"
+
+
+def train_one(plan: Plan, corpus: Corpus, tell: Remarks, moments: int) -> tuple[Learned, Judgement, Samples]:
+    """Train one model, and see what it has learned."""
+    tell.task = f"{plan.config.name:<10}"
     learned = learn(plan, corpus, tell.watch, moments)
     return learned, judge(learned), dream_words(learned, NAMES)
 

@@ -45,11 +45,14 @@ class Remarks:
         Raises KeyboardInterrupt, which ends it, if a signal has come."""
         if interrupts.came:
             raise KeyboardInterrupt
-        now = time.perf_counter()
-        if self.watched and now - self._shown > 0.1:
-            self._shown = now
-            line = f"{self.task}{used:4.0%}  loss {loss:.3f}  {step:,} steps  {step / seconds:,.0f} steps/s"
-            _write(f"\r{line:<{WIDTH}}")
+        if self.watched and time.perf_counter() - self._shown > 0.1:
+            self.show(f"{used:4.0%}  loss {loss:.3f}  {step:,} steps  {step / seconds:,.0f} steps/s")
+
+    def show(self, line: str) -> None:
+        """Put a line where the last one was shown, if a person watches."""
+        if self.watched:
+            self._shown = time.perf_counter()
+            _write(f"\r{self.task + line:<{WIDTH}}")
 
     def end_progress(self) -> None:
         """Wipe the live line."""

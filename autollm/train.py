@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
                 "compiled_kernels": report.compiled,
                 "words": len(words.distinct),
                 "repeated_words": words.repeated,
-                "config": vars(given) | settled(plan),
+                "config": vars(given) | settings_of(plan),
             }
         )
     else:
@@ -200,7 +200,7 @@ def plan_of(given: argparse.Namespace, known: Config | None) -> Plan:
     return make_plan(config, budget, given.seed, **{name: getattr(given, name) for name in SETTINGS})
 
 
-def settled(plan: Plan) -> dict[str, Any]:
+def settings_of(plan: Plan) -> dict[str, Any]:
     """The model, its sizes and settings, also those that the options left open."""
     sizes = {name: plan.config.sizes.get(name) for name in SIZES}
     config = plan.config

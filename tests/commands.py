@@ -8,6 +8,7 @@ what its interpreter decides (encodings, closed streams), is tested in fresh pro
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -169,16 +170,12 @@ def _run(request: dict[str, Any], descriptors: list[int]) -> int:
         from autollm.__main__ import main
 
         status = main()
-    except SystemExit as end:
+    except SystemExit as end:  # as the interpreter goes on from here
+        atexit._run_exitfuncs()
         status = end.code
     except BaseException:
         traceback.print_exc()
         status = 1
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            status = 120  # as the interpreter says it
     return status or 0
 
 

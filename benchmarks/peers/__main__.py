@@ -148,9 +148,7 @@ def measure(options: argparse.Namespace) -> dict[tuple[str, str], list[float]]:
     try:
         for count in range(options.rounds):
             for name in names:
-                if talk.watched:
-                    line = f"round {count + 1} of {options.rounds}: {PEERS[name].title}"
-                    print(f"\r{line:<70}", end="", file=sys.stderr, flush=True)
+                talk.show(f"round {count + 1} of {options.rounds}: {PEERS[name].title}")
                 for size, found in in_own_process(name, options).items():
                     rates[name, size].append(found)
     finally:
