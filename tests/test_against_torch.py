@@ -58,7 +58,7 @@ def mlp(p, sizes, contexts):
 
 
 def recurrent(p, words, h, step):
-    """The logits at every place of a network whose next memory is step(code of a letter, memory)."""
+    """The logits at every place of a network whose next state is step(code of a letter, state)."""
     states = []
     for x in F.embedding(words, p["E"]).unbind(1):
         h = step(x, h)
@@ -74,7 +74,7 @@ def rnn(p, sizes, words):
 
 
 def gru(p, sizes, words):
-    """Cho et al. 2014, eqs. (5) to (8), where r is applied to the memory before its matrix is, which
+    """Cho et al. 2014, eqs. (5) to (8), where r is applied to the state before its matrix is, which
     PyTorch's own cell does the other way round; and z lets the new in, not the old stay."""
 
     def gate(which, x, h):

@@ -85,7 +85,7 @@ def test_gradients_are_the_slopes_of_the_loss(name, seed, V):
     start = [param.v + 0.1 * rng.standard_normal(param.v.shape) for param in params]
     directions = [rng.standard_normal(param.v.shape) for param in params]
 
-    def place(step):
+    def move_to(step):
         for param, value, direction in zip(params, start, directions, strict=True):
             param.keep_in(value + step * direction, np.zeros_like(value))
 
@@ -96,9 +96,9 @@ def test_gradients_are_the_slopes_of_the_loss(name, seed, V):
     with plain_python(np.float64):
         ends = []
         for sign in (1, -1):
-            place(sign * step)
+            move_to(sign * step)
             ends.append(loss().v)
-        place(0)
+        move_to(0)
         loss().back(1.0)
     slope = (ends[0] - ends[1]) / (2 * step)
     blame = sum(np.sum(param.grad * direction) for param, direction in zip(params, directions, strict=True))

@@ -45,8 +45,8 @@ def flatten(params: Iterable[Param]) -> tuple[Array, Array]:
 def _are_all_of(parts: list[Array], vector: Array) -> bool:
     """Whether these parts, in this order, are the vector."""
     ends = np.cumsum([0, *(part.nbytes for part in parts)])
-    places = [part.__array_interface__["data"][0] - vector.__array_interface__["data"][0] for part in parts]
-    return places == ends[:-1].tolist() and bool(ends[-1] == vector.nbytes)
+    offsets = [part.__array_interface__["data"][0] - vector.__array_interface__["data"][0] for part in parts]
+    return offsets == ends[:-1].tolist() and bool(ends[-1] == vector.nbytes)
 
 
 class Flat:

@@ -100,5 +100,5 @@ def split(words: list[str], held_out: int, seed: int) -> tuple[list[str], list[s
     """The words to learn from, and `held_out` others, chosen by the seed; both in the order given."""
     keys = np.random.PCG64([seed, 2]).random_raw(len(words))
     chosen = set(np.argsort(keys, kind="stable")[:held_out].tolist())
-    kept = [word for i, word in enumerate(words) if i not in chosen]
-    return kept, [words[i] for i in sorted(chosen)]
+    training = [word for i, word in enumerate(words) if i not in chosen]
+    return training, [words[i] for i in sorted(chosen)]
