@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autollm.bricks.matmul import linear, matmul_wh
     from autollm.bricks.norm import layer_norm, rms_norm
     from autollm.bricks.pointwise import add, blend, gelu, mul, relu, sigmoid, tanh
+    from autollm.bricks.recurrent import gru, rnn
     from autollm.learning.optim import SGD, Adam, Momentum
     from autollm.node import Node, Param, dup
 
@@ -37,6 +38,7 @@ __all__ = [
     "embedding_bag",
     "gather_rows",
     "gelu",
+    "gru",
     "layer_norm",
     "linear",
     "matmul_wh",
@@ -44,6 +46,7 @@ __all__ = [
     "relu",
     "reshape",
     "rms_norm",
+    "rnn",
     "sigmoid",
     "sum_over_k",
     "tanh",
@@ -52,7 +55,7 @@ __all__ = [
 
 _HOMES = (  # `linear` is also a schedule of learning.optim, so that comes last
     "node", "bricks.attention", "bricks.cross_entropy", "bricks.embedding", "bricks.layout", "bricks.matmul",
-    "bricks.norm", "bricks.pointwise", "learning.optim",
+    "bricks.norm", "bricks.pointwise", "bricks.recurrent", "learning.optim",
 )  # fmt: skip
 
 # In a wheel, kernels/ and data/ are inside this package. In a clone they stand beside it, so the folder

@@ -69,6 +69,12 @@ def sigmoid(x):
     return power / (power + 1.0)
 
 
+@helper
+def tanh(x):
+    """(e**x - e**-x) / (e**x + e**-x) as 1 - 2 / (e**2x + 1)"""
+    return 1.0 - 2.0 / (exp(minimum(88.0, 2.0 * x)) + 1.0)
+
+
 @kernel("x (B, D), out (B, D)")
 def relu_forward(x, out):
     """out = max(x, 0); a NaN stays a NaN"""
@@ -105,11 +111,10 @@ def sigmoid_backward(y, g, dx, add):
 
 @kernel("x (B, D), out (B, D)")
 def tanh_forward(x, out):
-    """out = (e**x - e**-x) / (e**x + e**-x), as 1 - 2 / (e**2x + 1)"""
+    """out = (e**x - e**-x) / (e**x + e**-x)"""
     for i in range(0, x.size, LANES):
         n = x.size - i
-        power = exp(minimum(88.0, 2.0 * load_first(x, i, n)))
-        store_first(1.0 - 2.0 / (power + 1.0), out, i, n)
+        store_first(tanh(load_first(x, i, n)), out, i, n)
 
 
 @kernel("y (B, D), g (B, D), dx (B, D), add i8")

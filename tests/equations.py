@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from table import attention, layer_norm
+from table import attention, layer_norm, sigmoid
 
 Params = dict[str, np.ndarray]
 Sizes = dict[str, int]
@@ -32,13 +32,9 @@ def mlp(p: Params, sizes: Sizes, contexts: np.ndarray) -> np.ndarray:
     return p["b"] + np.tanh(p["d"] + x @ H.T) @ p["U"].T
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
 def scores_of_states(p: Params, words: np.ndarray, step: Callable[..., np.ndarray]) -> np.ndarray:
     """Logits (B * T, V) from the states of a network, h[t] = step(code of letter t, h[t-1]), h[-1] = 0."""
-    h, states = np.zeros((len(words), len(p["b"]))), []
+    h, states = np.zeros((len(words), p["U"].shape[1])), []
     for letters in words.T:
         h = step(p["E"][letters], h)
         states.append(h)
@@ -54,9 +50,9 @@ def gru(p: Params, sizes: Sizes, words: np.ndarray) -> np.ndarray:
     """Cho et al. 2014, eqs. (5) to (8), with z and 1 - z exchanged, and biases."""
 
     def step(x: np.ndarray, h: np.ndarray) -> np.ndarray:
-        r = sigmoid(x @ p["Wr"].T + p["br"] + h @ p["Rr"].T)
-        z = sigmoid(x @ p["Wz"].T + p["bz"] + h @ p["Rz"].T)
-        candidate = np.tanh(x @ p["W"].T + p["b"] + (r * h) @ p["R"].T)
+        for_r, for_z, for_candidate = np.split(x @ p["W"].T + p["b"], 3, axis=1)
+        r, z = sigmoid(for_r + h @ p["R"][0].T), sigmoid(for_z + h @ p["R"][1].T)
+        candidate = np.tanh(for_candidate + (r * h) @ p["R"][2].T)
         return (1 - z) * h + z * candidate
 
     return scores_of_states(p, words, step)

@@ -28,6 +28,7 @@ class Row:
     backwards: int = 1  # how many backward kernels one back(u) runs
     view: bool = False  # the value is the input's memory in another shape
     may_be_longer: tuple[tuple[str, int], ...] = ()  # (input, axis) that may exceed its letter's size
+    deviations: dict[str, float] = field(default_factory=dict)  # standard deviations of inputs, if not 1
     score: Callable[[np.ndarray, float], None] | None = None  # makes the scores of a softmax about that high
 
 
@@ -41,6 +42,27 @@ def attention(qkv: np.ndarray) -> np.ndarray:
     scores = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[-1])
     scores[..., ~np.tri(q.shape[2], dtype=bool)] = -np.inf
     return (softmax(scores) @ v).swapaxes(1, 2)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def rnn(r: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Elman 1990: h[t] = tanh(x[t] + r @ h[t-1])."""
+    h, states = np.zeros_like(x[:, :0].sum(axis=1)), np.empty_like(x)
+    for t in range(x.shape[1]):
+        h = states[:, t] = np.tanh(x[:, t] + h @ r.T)
+    return states
+
+
+def gru(r: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Cho et al. 2014, eqs. (5) to (8), with z and 1 - z exchanged."""
+    h, states = np.zeros_like(x[:, :0, 0].sum(axis=1)), np.empty_like(x[:, :, 0])
+    for t in range(x.shape[1]):
+        reset, z = sigmoid(x[:, t, 0] + h @ r[0].T), sigmoid(x[:, t, 1] + h @ r[1].T)
+        h = states[:, t] = (1 - z) * h + z * np.tanh(x[:, t, 2] + (reset * h) @ r[2].T)
+    return states
 
 
 def layer_norm(gain: np.ndarray, bias: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -126,6 +148,8 @@ ROWS = {
     ),
     "layer_norm": Row({"gain": "D", "bias": "D", "x": "BD"}, autollm.layer_norm, layer_norm),
     "causal_attention": Row({"qkv": "BT3HD"}, autollm.causal_attention, attention, score=score_attention),
+    "rnn": Row({"r": "HH", "x": "BTH"}, autollm.rnn, rnn, deviations={"r": 0.1}),
+    "gru": Row({"r": "3HH", "x": "BT3H"}, autollm.gru, gru, deviations={"r": 0.1}),
 }
 
 
@@ -144,7 +168,10 @@ class Case:
         def shape(axes: str) -> tuple[int, ...]:
             return tuple(int(axis) if axis.isdigit() else sizes[axis] for axis in axes)
 
-        floats = {name: rng.standard_normal(shape(axes)).astype(dtype) for name, axes in row.floats.items()}
+        floats = {
+            name: (row.deviations.get(name, 1.0) * rng.standard_normal(shape(axes))).astype(dtype)
+            for name, axes in row.floats.items()
+        }
         ids = {
             name: rng.integers(row.lowest, sizes[limit], shape(axes), np.int32)
             for name, (axes, limit) in row.ids.items()

@@ -191,8 +191,6 @@ def test_held_out_words_are_judged(capsys):
         ("bigram", {"context": 2}, "bigram: context must be a whole number from 1 to 1, not 2"),
         ("gpt", {"dim": 6}, "dim must be a multiple of heads: 6 is not one of 4"),
         ("gpt", {"layers": 1001}, "layers must be a whole number from 1 to 1000, not 1001"),
-        ("rnn", {"context": 500}, "from 1 to 64, not 500"),
-        ("gru", {"context": 65}, "from 1 to 64, not 65"),
     ],
 )
 def test_sizes_that_no_model_has(model, sizes, message):

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from autollm.bricks.matmul import linear, matmul_wh
-from autollm.bricks.pointwise import add, blend, mul, sigmoid, tanh
-from autollm.models.model import Initial, Recipe
-from autollm.models.rnn import RNN
-from autollm.node import Input, Node, dup
+import numpy as np
+
+from autollm.bricks.embedding import gather_rows
+from autollm.bricks.layout import reshape
+from autollm.bricks.matmul import linear
+from autollm.bricks.recurrent import gru
+from autollm.buffers import Ids
+from autollm.models.model import Initial, Model, Recipe, rows_in_use
+from autollm.node import Node
 
 
-class GRU(RNN):
-    """With x = E[c[t]] and h = h[t-1], the paper's eqs. (5) to (8):
+class GRU(Model):
+    """As `RNN`, with another cell, which has two switches: with x[t] = W @ E[c[t]] + b in three parts,
 
-    r = sigmoid(Wr @ x + br + Rr @ h);  z = sigmoid(Wz @ x + bz + Rz @ h)
-    h[t] = (1 - z) * h + z * tanh(W @ x + b + R @ (r * h));  logits[t] = U @ h[t] + u
+    reset = sigmoid(x[t, 0] + R[0] @ h[t-1]);  z = sigmoid(x[t, 1] + R[1] @ h[t-1])
+    h[t] = (1 - z) * h[t-1] + z * tanh(x[t, 2] + R[2] @ (reset * h[t-1]));  logits[t] = U @ h[t] + u
     """
 
+    sequence = True
     recipe = Recipe(optimiser="adam", lr=0.025, batch=64)
 
     def __init__(
         self, vocabulary: int, new: Initial, *, context: int = 16, dim: int = 16, hidden: int = 64
     ) -> None:
-        super().__init__(vocabulary, new, context=context, dim=dim, hidden=hidden)
-        self.Wr, self.Rr, self.br = self.gate(dim, hidden, new)
-        self.Wz, self.Rz, self.bz = self.gate(dim, hidden, new)
+        scale = 1 / np.sqrt(dim + hidden)
+        self.E = new.normal(vocabulary, dim)
+        self.W, self.R = new.normal(3 * hidden, dim, scale=scale), new.normal(3, hidden, hidden, scale=scale)
+        self.b = new.constant(0.0, 3 * hidden)
+        self.U = new.normal(vocabulary, hidden, scale=1 / np.sqrt(hidden))
+        self.u = new.constant(0.0, vocabulary)
 
-    def tables(self, codes: Input) -> list[Node]:
-        """What letters have to say to r, to z, and for the new state: (letters, hidden) each."""
-        for_r, for_z, x = dup(codes, 3)
-        return [linear(self.Wr, self.br, for_r), linear(self.Wz, self.bz, for_z), linear(self.W, self.b, x)]
-
-    def next(self, h: Node, *said: Node) -> Node:
-        """The new state, from the old one and what the letters say, all (B, hidden)."""
-        to_r, to_z, x = said
-        h, for_r, for_z, old = dup(h, 4)
-        r = sigmoid(add(to_r, matmul_wh(self.Rr, for_r)))  # how much of the state the candidate may see
-        z = sigmoid(add(to_z, matmul_wh(self.Rz, for_z)))  # how much of the state makes way for it
-        candidate = tanh(add(x, matmul_wh(self.R, mul(r, h))))
-        return blend(old, candidate, z)
+    def __call__(self, words: Ids) -> Node:
+        codes, letters = rows_in_use(self.E, words)
+        said = gather_rows(linear(self.W, self.b, codes), letters)  # (B, T, 3 * hidden)
+        states = gru(self.R, reshape(said, *words.shape, 3, -1))
+        return linear(self.U, self.u, reshape(states, words.size, -1))  # (B * T, V)
