@@ -150,6 +150,15 @@ def test_later_letters_have_no_influence(name):
     assert np.abs(scores[0, 2] - scores[1, 2]).max() > 1e-6
 
 
+@pytest.mark.parametrize("name", ["rnn", "gru"])
+def test_recurrent_models_read_words_of_any_length(name):
+    """A word of 3,000 letters is no deeper a chain of Nodes than one of three."""
+    model = build(configure(name, context=3000, dim=2, hidden=3), V)
+    words = np.random.default_rng(0).integers(0, V, (1, 3000), np.int32)
+    xent_from_logits(model(words), words[0]).back(1.0)
+    assert all(np.isfinite(param.grad).all() for param in parameters(model).values())
+
+
 @each_model
 def test_dreaming(name):
     for count in (0, 1, 7):

@@ -143,7 +143,9 @@ def learn(
             curve.append((seconds, estimated_loss(model, unseen, alphabet.size)))
 
     run = count_and_train(model, corpus.training, alphabet, examples, plan, look)
-    check_loss(mean_loss(model, examples[: judged_at_once(alphabet.size)]), run.steps, plan.lr)
+    check_loss(
+        mean_loss(model, examples[: min(plan.batch, judged_at_once(alphabet.size))]), run.steps, plan.lr
+    )
     if not all(np.isfinite(param.v).all() for param in parameters(model).values()):
         raise DivergedError(f"there are NaN or infinite parameters; try a --lr below {plan.lr:g}")
     return Learned(plan, corpus, model, run, examples, unseen, curve)
