@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from autollm import cli, options
 from autollm.errors import InputError
@@ -28,6 +30,9 @@ from autollm.models import MAX_SIZE, MODELS, Config, configure, nets, sizes_of
 from autollm.models.counts import counts_of
 from autollm.remarks import Remarks
 from autollm.tables import table
+
+if TYPE_CHECKING:
+    from autollm.film.record import Recorder
 
 SIZES = ("context", "dim", "hidden", "heads", "layers")
 DATA = "names"  # what it learns from by default
@@ -94,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("output")
     group.add_argument("--save", metavar="FILE", help="save the model, as safetensors")
+    group.add_argument("--film", metavar="FILE.html", help="a page that replays how it learned")
     group.add_argument("--quiet", action="store_true", help="nothing on standard error but errors")
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return parser
@@ -117,6 +123,8 @@ def main(argv: list[str] | None = None) -> int:
     tell = Remarks(given.quiet)
     if given.save is not None:
         checkpoint.check_target(given.save)
+    if given.film is not None:
+        check_film(given.film, given.save)
     known = None if given.start is None else checkpoint.load(given.start)
     words = options.words_of(given, tell)
     corpus = Corpus.of(words, given.held_out, given.seed, known)
@@ -141,9 +149,13 @@ def main(argv: list[str] | None = None) -> int:
     tell(f"ready {startup:.2f} s after the start")
 
     interrupts.start_learning()
-    learned = learn(plan, corpus, tell.watch, model=known.model if known else None)
+    recorder = recorder_of(plan, corpus) if given.film else None
+    record = recorder.begin if recorder else None
+    learned = learn(plan, corpus, tell.watch, model=known.model if known else None, record=record)
     tell.end_progress()
-    unsaved = save(given.save, learned, tell) if given.save else None
+    unsaved = keep(given.save, lambda path: checkpoint.save(path, learned.checkpoint), tell)
+    if recorder:
+        unsaved = keep(given.film, lambda path: recorder.write(path, learned), tell) or unsaved
     judgement = judge(learned)
     if judgement.judged < len(learned.examples):
         tell(f"the losses are estimated on {judgement.judged:,} of {len(learned.examples):,} examples")
@@ -208,10 +220,29 @@ def settings_of(plan: Plan) -> dict[str, Any]:
     return {"model": config.model, "counts": config.counts} | sizes | trained
 
 
-def save(path: str, learned: Learned, tell: Remarks) -> InputError | None:
-    """Save the model; why that failed, if it did: what was learned is to be printed all the same."""
+def check_film(path: str, save: str | None) -> None:
+    """Raise InputError if no film can be written to `path`, or the model is to be saved there."""
+    from autollm.film import page  # which few runs need
+
+    page.check_target(path)
+    if save and os.path.realpath(save) == os.path.realpath(path):
+        raise InputError(f"--save and --film are both {path}")
+
+
+def recorder_of(plan: Plan, corpus: Corpus) -> Recorder:
+    """What looks at the model while it learns."""
+    from autollm.film.record import Recorder  # which few runs need
+
+    return Recorder(plan, corpus)
+
+
+def keep(path: str | None, write: Callable[[str], None], tell: Remarks) -> InputError | None:
+    """Write a file, if one is wanted; why that failed, if it did: what was learned is to be printed all the
+    same."""
+    if not path:
+        return None
     try:
-        checkpoint.save(path, learned.checkpoint)
+        write(path)
     except InputError as error:
         return error
     tell(f"saved to {path}")

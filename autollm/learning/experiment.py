@@ -26,6 +26,8 @@ FEW_WORDS = 1000  # fewer than so many are all learned from
 MOST_JUDGED = 2**18  # targets that a loss is estimated on
 MOST_SCORES = 2**26  # as many letters' scores, for all these targets together
 
+Record = Callable[[Model, Examples, Examples | None], Watch]  # of the examples, and those held out
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -125,20 +127,27 @@ def warm_up(plan: Plan) -> None:
 
 
 def learn(
-    plan: Plan, corpus: Corpus, watch: Watch | None = None, moments: int = 0, model: Model | None = None
+    plan: Plan,
+    corpus: Corpus,
+    watch: Watch | None = None,
+    moments: int = 0,
+    model: Model | None = None,
+    record: Record | None = None,
 ) -> Learned:
     """Build the plan's model, or go on with one, and train it. At about so many moments of the training,
-    which take nothing from its budget, the held-out loss is measured. Raises DivergedError if what came of
-    it is not to be used."""
+    which take nothing from its budget, the held-out loss is measured. `record` is shown the model before,
+    and what it returns watches as `watch` does. Raises DivergedError if what came of it is not to be used."""
     config, alphabet = plan.config, corpus.alphabet
     model = model or build(config, alphabet.size, plan.seed)
     examples = examples_for(model, corpus.training, alphabet, config.context)
     unseen = examples_for(model, corpus.held_out, alphabet, config.context) if corpus.held_out else None
     curve = [(0.0, estimated_loss(model, unseen, alphabet.size))] if unseen and moments else []
+    recording = record(model, examples, unseen) if record else None
 
     def look(step: int, seconds: float, loss: float, used: float) -> None:
-        if watch:
-            watch(step, seconds, loss, used)
+        for one in (recording, watch):
+            if one:
+                one(step, seconds, loss, used)
         if unseen and curve and len(curve) / moments <= used < 1.0:
             curve.append((seconds, estimated_loss(model, unseen, alphabet.size)))
 

@@ -120,7 +120,7 @@ def _dream_at_once(
     chosen = np.empty(count, np.int32)
     alive = np.ones(count, bool)
     for place in range(len(start), size):
-        logits = _scores(model, tokens[:, : context + place], context)
+        logits = next_scores(model, tokens[:, : context + place], context)
         if place == 0:
             logits[:, END] = -np.inf
         keep_likeliest(logits, top_k)
@@ -141,7 +141,7 @@ def keep_likeliest(logits: Array, top_k: int) -> None:
         logits[logits < least] = -np.inf
 
 
-def _scores(model: Model, tokens: Ids, context: int) -> Array:
+def next_scores(model: Model, tokens: Ids, context: int) -> Array:
     """Logits (B, V) of what follows tokens (B, context + n): as many END, then n letters."""
     B, length = tokens.shape
     if not reads_words(model):

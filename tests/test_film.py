@@ -1,0 +1,328 @@
+"""The film of a training: what is recorded of it, and the file that is made of that."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html.parser
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from commands import autollm
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autollm import files, train
+from autollm.errors import InputError
+from autollm.film import page, record
+from autollm.film.record import Recorder, least_loss, packed
+from autollm.learning.experiment import Corpus, learn
+from autollm.learning.plan import Budget, make_plan
+from autollm.learning.training import mean_loss
+from autollm.learning.words import Words, read_words
+from autollm.models import MODELS, configure, parameters
+
+LIMIT = 300_000  # bytes
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "\"'&amp;\\",
+    "<b>bold</b>",
+    "שלום",
+    "🦄🧒🏽",
+    "[[FILM]]",
+]
+
+
+def words_of(texts):
+    return Words(list(dict.fromkeys(texts)), 0)
+
+
+NAMES = read_words("names")
+
+
+def filmed(words=NAMES, model="bag", steps=300, watch=None, held_out=None, **sizes):
+    """A film as the page has it, and what was learned."""
+    plan = make_plan(configure(model, **sizes), Budget(steps=steps))
+    corpus = Corpus.of(words, held_out, seed=0)
+    recorder = Recorder(plan, corpus)
+    learned = learn(plan, corpus, watch, record=recorder.begin)
+    return recorder.told(learned), learned
+
+
+def unpacked(content):
+    scale, text = content
+    places = {chr(digit): i for i, digit in enumerate(record.DIGITS)}
+    digits = [places[character] for character in text]
+    whole = [(a << 12 | b << 6 | c) for a, b, c in zip(digits[::3], digits[1::3], digits[2::3], strict=True)]
+    return scale * (np.array(whole) - 2**17) / (2**17 - 1)
+
+
+class Reader(html.parser.HTMLParser):
+    """What an HTML parser sees: elements, and the text in styles and scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.inside, self.raw = [], None, {}
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self.inside = f"{tag}#{dict(attributes).get('id', '')}"
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, text):
+        if self.inside in ("style#", "script#", "script#film"):
+            self.raw[self.inside] = self.raw.get(self.inside, "") + text
+
+
+# --- what is recorded ----------------------------------------------------------------------------------
+
+
+def test_the_moments_are_about_forty_and_denser_at_the_start():
+    plan = make_plan(configure("bag"))
+    corpus = Corpus.of(NAMES, None, seed=0)
+    recorder = Recorder(plan, corpus)
+
+    def record_a_second(model, examples, held_out):
+        watch = recorder.begin(model, examples, held_out)
+        for step in range(1, 10_001):
+            watch(step, step / 10_000, 2.0, step / 10_000)
+        return watch
+
+    learn(make_plan(configure("bag"), Budget(steps=1)), corpus, record=record_a_second)
+    steps = [moment.steps for moment in recorder.moments][:41]
+    assert steps[0] == 0 and steps[-1] == 10_000
+    assert len(set(steps)) == 41
+    gaps = np.diff(steps)
+    assert gaps[0] < 10 and (np.diff(gaps) >= -1).all() and gaps[-1] > 400
+
+
+def test_every_moment_is_the_model_as_it_was():
+    film, learned = filmed(steps=300)
+    assert film["steps"][0] == 0 and film["steps"][-1] == 300 == learned.run.steps
+    for name, param in parameters(learned.model).items():
+        scale = film["seen"][name][-1][0]
+        off = np.abs(unpacked(film["seen"][name][-1]) - param.v.reshape(-1)).max()
+        assert off <= scale / 2**18 * 1.01
+    fresh, _ = filmed(steps=1)
+    assert film["seen"]["E"][0] == fresh["seen"]["E"][0], "the first moment is before the first step"
+    assert film["loss"][0] == pytest.approx(math.log(27), abs=0.05) and film["loss"][-1] < 2.8
+    assert film["loss"][-1] == pytest.approx(mean_loss(learned.model, learned.examples), abs=1e-5)
+
+
+@pytest.mark.parametrize("model", ["bag", "gpt"])
+def test_recording_changes_nothing(model):
+    _, recorded = filmed(model=model, steps=100)
+    plan = make_plan(configure(model), Budget(steps=100))
+    alone = learn(plan, Corpus.of(NAMES, None, seed=0))
+    for name, param in parameters(alone.model).items():
+        assert np.array_equal(param.v, parameters(recorded.model)[name].v)
+
+
+def test_a_run_that_was_stopped_shows_what_there_is():
+    def stop(step, *_):
+        if step >= 200:
+            raise KeyboardInterrupt
+
+    film, learned = filmed(steps=10**6, watch=stop)
+    assert learned.run.interrupted and film["interrupted"]
+    assert film["steps"][0] == 0 and film["steps"][-1] == learned.run.steps >= 200
+
+
+def test_held_out_words_have_a_loss_of_their_own():
+    film, learned = filmed(held_out=20, steps=200)
+    assert len(film["heldOut"]) == len(film["loss"])
+    assert film["heldOut"][-1] == pytest.approx(mean_loss(learned.model, learned.held_out), abs=1e-5)
+    assert filmed(steps=1)[0]["heldOut"] == []
+
+
+@pytest.mark.parametrize("context", [1, 3, 40])
+def test_nobody_can_be_below_the_least_loss(context):
+    followers: dict[str, Counter] = {}
+    for word in NAMES.distinct:
+        text = "." * context + word + "."
+        for i in range(context, len(text)):
+            followers.setdefault(text[i - context : i], Counter())[text[i]] += 1
+    total = sum(sum(counter.values()) for counter in followers.values())
+    nats = -sum(n * math.log(n / sum(c.values())) for c in followers.values() for n in c.values()) / total
+    assert least_loss(Corpus.of(NAMES, None, seed=0), context) == pytest.approx(nats)
+
+
+def test_other_models_leave_their_answers():
+    film, _ = filmed(model="mlp", steps=200)
+    answers = film["seen"]["answers"]
+    assert len({answer["beginning"] for answer in answers}) == len(answers) == 5
+    assert answers[0]["beginning"] == ""
+    for answer in answers:
+        for chances, words in zip(answer["chances"], answer["words"], strict=True):
+            assert unpacked(chances).sum() == pytest.approx(1, abs=1e-3)
+            assert len(words) == record.DREAMS
+            assert all(word.startswith(answer["beginning"]) for word in words)
+    assert unpacked(answers[0]["chances"][-1])[0] == 0, "a word has a letter"
+    assert answers[0]["words"][0] != answers[0]["words"][-1]
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20))
+def test_packed_numbers_are_off_by_half_a_step_at_most(numbers):
+    array = np.array(numbers, np.float32)
+    assert (
+        np.abs(unpacked(packed(array)) - array).max() <= (np.abs(array).max() or 1) / (2**17 - 1) / 2 * 1.0001
+    )
+
+
+# --- the file ------------------------------------------------------------------------------------------
+
+
+CROWD = words_of("".join(chr(0x4E00 + 7 * i + j) for j in range(3)) for i in range(300))
+LONG = words_of(["🦄" * 300 + "ab"[i % 2] * i for i in range(1, 50)])
+
+
+@pytest.mark.parametrize(
+    ("words", "model", "sizes"),
+    [(NAMES, model, {}) for model in MODELS]
+    + [
+        (CROWD, "bag", {}),
+        (CROWD, "mlp", {}),
+        (NAMES, "bag", {"dim": 1}),
+        (NAMES, "bag", {"dim": 100}),
+        (NAMES, "bag", {"dim": 1000}),
+        (NAMES, "bag", {"context": 40}),
+        (LONG, "bigram", {}),
+    ],
+)
+def test_a_page_has_300_kB_at_most(words, model, sizes):
+    plan = make_plan(configure(model, **sizes), Budget(steps=130))
+    corpus = Corpus.of(words, None, seed=0)
+    recorder = Recorder(plan, corpus)
+
+    def every_moment(model, examples, held_out):
+        watch = recorder.begin(model, examples, held_out)
+        for step in range(1, 2001):
+            watch(step, step / 2000, 2.0, step / 2001)
+        return watch
+
+    learned = learn(plan, corpus, record=every_moment)
+    film = recorder.told(learned)
+    assert len(film["steps"]) >= record.FEWEST_MOMENTS
+    content = page.page_of(film)
+    assert 30_000 < len(content) <= LIMIT
+    whole = model == "bag" and not film["tooLarge"]
+    assert ("E" in film["seen"]) == whole and ("answers" in film["seen"]) != whole
+
+
+@pytest.mark.parametrize(
+    ("sizes", "why"), [({"dim": 1000}, "54,000 numbers"), ({"context": 40}, "40 letters")]
+)
+def test_a_bag_that_is_too_large_for_a_page_says_why(sizes, why):
+    assert why in filmed(steps=1, **sizes)[0]["tooLarge"]
+
+
+def test_hostile_words_stay_data():
+    film, _ = filmed(words_of(HOSTILE), steps=1)
+    text = page.page_of(film).decode()
+    seen = Reader(text)
+    plain = Reader(page.page_of(filmed(steps=1)[0]).decode())
+    assert seen.elements[2:] == plain.elements[2:], "no word has become an element"
+    assert json.loads(seen.raw["script#film"]) == film
+    assert "<" not in seen.raw["script#film"]
+
+
+def test_the_page_may_ask_nobody_and_run_nothing_else():
+    text = page.page_of(filmed(steps=1)[0]).decode()
+    seen = Reader(text)
+    policy = next(a["content"] for t, a in seen.elements if a.get("http-equiv") == "Content-Security-Policy")
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    for name, raw in (("script-src", "script#"), ("style-src", "style#")):
+        digest = base64.b64encode(hashlib.sha256(seen.raw[raw].encode()).digest()).decode()
+        assert rules[name] == f"'sha256-{digest}'"
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    addresses = set(re.findall(r"https?://[^\s\"'<)]*", text))
+    assert addresses <= {"http://www.w3.org/2000/svg"}, "which is a name, not an address"
+    assert not [
+        a for _, a in seen.elements if "src" in a or "style" in a or any(k.startswith("on") for k in a)
+    ]
+
+
+# --- the command ---------------------------------------------------------------------------------------
+
+
+def test_train_writes_a_film_and_prints_what_it_would_without(tmp_path):
+    quick = ("train", "--steps", "200", "--samples", "3")
+    done = autollm(*quick, "--film", "run.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "saved to run.html" in done.stderr
+    assert os.listdir(tmp_path) == ["run.html"]
+    without = autollm(*quick, cwd=tmp_path)
+    assert done.stdout.splitlines()[1:] == without.stdout.splitlines()[1:]
+    again = autollm(*quick, "--film", "run.html", cwd=tmp_path)
+    assert again.returncode == 0, "a film may replace a film"
+
+
+@pytest.mark.parametrize(
+    "more", [("--steps", "1"), ("--seconds", "0.001"), ("--steps", "1", "--model", "counts")]
+)
+def test_the_shortest_runs_have_a_film(tmp_path, more):
+    done = autollm("train", *more, "--samples", "1", "--film", "run.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    film = json.loads(Reader((tmp_path / "run.html").read_text("utf-8")).raw["script#film"])
+    assert film["steps"][0] == 0 and film["steps"][-1] >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("film.txt", "ends in .html"),
+        ("film", "ends in .html"),
+        ("", "ends in .html"),
+        ("folder.html", "not a regular file"),
+        ("nowhere/film.html", "No such file"),
+        ("folder.html/", "ends in .html"),
+        ("foreign.html", "not a film"),
+        ("nul\0.html", "null"),
+    ],
+)
+def test_a_bad_name_is_one_line_before_anything_is_learned(tmp_path, monkeypatch, capsys, name, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "foreign.html").write_text("<!doctype html><p>my work")
+    with pytest.raises(InputError, match=reason):
+        train.main(["--film", name])
+    assert (tmp_path / "foreign.html").read_text() == "<!doctype html><p>my work"
+    assert sorted(os.listdir(tmp_path)) == ["folder.html", "foreign.html"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_film_does_not_replace_the_model_of_its_own_run(tmp_path):
+    target = str(tmp_path / "one.html")
+    with pytest.raises(InputError, match="--save and --film"):
+        train.main(["--save", target, "--film", target])
+
+
+def test_what_was_learned_is_printed_when_the_film_cannot_be_written(tmp_path, monkeypatch, capsys):
+    def full(path, content):
+        raise InputError(f"cannot save to {path}: No space left on device")
+
+    monkeypatch.setattr(files, "replace_file", full)
+    with pytest.raises(InputError, match="No space left"):
+        train.main(["--steps", "10", "--samples", "2", "--film", str(tmp_path / "film.html")])
+    assert "Samples:\n 1 : " in capsys.readouterr().out
+    assert not os.listdir(tmp_path)
+
+
+def test_a_run_without_a_film_does_not_load_it():
+    script = (
+        "import sys\nfrom autollm import train\ntrain.main(['--steps', '1', '--samples', '0', '--quiet'])\n"
+        "print([name for name in sys.modules if name.startswith('autollm.film')])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

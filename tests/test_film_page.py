@@ -1,0 +1,455 @@
+"""The page of a film in a real browser, which computes what Python does and can be used by all."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import time
+
+import numpy as np
+import pytest
+from test_film import HOSTILE, filmed, unpacked, words_of
+
+from autollm.bricks.cross_entropy import xent_from_logits
+from autollm.film import page
+from autollm.learning.alphabet import Alphabet
+from autollm.learning.sampling import dream
+from autollm.models import build, configure, parameters
+from autollm.node import Param
+
+selenium = pytest.importorskip("selenium", reason="the page is looked at by selenium")
+
+from selenium.webdriver import Chrome, ChromeOptions, Keys  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="no Chromium with its chromedriver is installed"
+)
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60  # seconds, after which what a page should do has failed
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory):
+    options = ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in [*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"]:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """A film, opened from a folder."""
+
+    def __init__(self, chrome, folder, film):
+        self.chrome, self.film = chrome, film
+        path = folder / "film.html"
+        path.write_bytes(page.page_of(film))
+        self.resize(1200)
+        chrome.get(path.as_uri())
+
+    def resize(self, width):
+        metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        self.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def media(self, **features):
+        listed = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": listed})
+
+    def run(self, script, *arguments):
+        return self.chrome.execute_script(script, *arguments)
+
+    def __getitem__(self, name):
+        return self.chrome.find_element(By.ID, name)
+
+    def moment(self):
+        return int(self["time"].get_property("value"))
+
+    def wait(self, condition):
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, self.errors()
+            time.sleep(0.02)
+
+    def errors(self):
+        return [entry["message"] for entry in self.chrome.get_log("browser")]
+
+
+@pytest.fixture(scope="module")
+def bag():
+    return filmed(steps=2000)[0]
+
+
+@pytest.fixture
+def opened(chrome, tmp_path, bag):
+    """The film of a bag; nothing may have gone wrong in it by the end."""
+    opened = Page(chrome, tmp_path, bag)
+    yield opened
+    opened.media()
+    assert opened.errors() == []
+    assert opened.run("return performance.getEntriesByType('resource').length") == 0
+
+
+def model_at(film, moment):
+    """The model of a moment, in Python."""
+    alphabet = Alphabet(film["alphabet"])
+    model = build(configure("bag", **film["sizes"]), alphabet.size)
+    for name, param in parameters(model).items():
+        param.v = unpacked(film["seen"][name][moment]).reshape(param.v.shape)
+    return model, alphabet
+
+
+class Dice:
+    """mulberry32 (Tommy Ettinger, 2017), as a random generator that `dream` can use."""
+
+    def __init__(self, seed):
+        self.state = seed
+
+    def random(self, count):
+        assert count == 1
+        self.state = (self.state + 0x6D2B79F5) % 2**32
+        t = (self.state ^ self.state >> 15) * (self.state | 1) % 2**32
+        t ^= (t + (t ^ t >> 7) * (t | 61)) % 2**32
+        return np.array([(t ^ t >> 14) / 2**32])
+
+
+def moments_of(film):
+    return [0, len(film["steps"]) // 3, len(film["steps"]) - 1]
+
+
+# --- it computes what Python does ----------------------------------------------------------------------
+
+
+def test_chances_are_those_of_python(opened):
+    context = opened.film["context"]
+    for moment in moments_of(opened.film):
+        model, alphabet = model_at(opened.film, moment)
+        for beginning in ["a", "em", "emm", "sophi", "zzz"]:
+            tokens = alphabet.encode(beginning)
+            row = np.array([([0] * context + tokens)[-context:]], np.int32)
+            scores = model(row).v[0].astype(np.float64)
+            expected = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+            chances = opened.run("return chancesOf(bagAt(arguments[0]), arguments[1])", moment, tokens)
+            np.testing.assert_allclose(chances, expected, atol=1e-4)
+
+
+def test_words_dreamed_are_those_of_python(opened):
+    film = opened.film
+    script = "return dreamed(bagAt(arguments[0]), arguments[1], dice(arguments[2]))"
+    for moment in moments_of(film):
+        model, alphabet = model_at(film, moment)
+        for seed in range(5):
+            for prefix in ("", "ma"):
+                words = dream(
+                    model, alphabet, film["context"], 1, Dice(seed), longest=film["longest"], prefix=prefix
+                )
+                assert opened.run(script, moment, alphabet.encode(prefix), seed) == words[0]
+
+
+def gradient(film, moment, context, target):
+    """Loss, E's bucket and W's, as Python's backward pass fills them."""
+    model, _ = model_at(film, moment)
+    loss = xent_from_logits(model(np.array([context], np.int32)), np.array([target], np.int32))
+    loss.back(1.0)
+    return loss.v, model.E.grad, model.W.grad
+
+
+@pytest.mark.parametrize("word", ["emma", "ana", "bb"])
+def test_the_blame_is_the_gradient_of_python(opened, word):
+    film = opened.film
+    tokens = Alphabet(film["alphabet"]).encode(word)
+    context, target = [0, 0, 0, *tokens[:-1]][-3:], tokens[-1]
+    typed = opened["typed"]
+    typed.clear()
+    typed.send_keys(word[:-1])
+    opened.run("byId('target').value = arguments[0]", target)
+    for moment in moments_of(film):
+        opened.run("show(arguments[0])", moment)
+        loss, E, W = gradient(film, moment, context, target)
+        blame = opened.run("return blameOf(bagAt(arguments[0]), ...arguments[1])", moment, [context, target])
+        as_array = {
+            name: np.array([[row[str(d)] for d in range(len(row))] for row in blame[name]])
+            if isinstance(blame[name][0], dict)
+            else np.array(blame[name])
+            for name in ("E", "W")
+        }
+        np.testing.assert_allclose(as_array["E"], E, atol=1e-4)
+        np.testing.assert_allclose(as_array["W"], W, atol=1e-4)
+        assert number(opened["loss-here"].text) == pytest.approx(loss, abs=6e-4)
+        for table, row in (("E", context[-1]), ("W", target)):
+            opened.run(
+                "byId('check-table').value = arguments[0]; byId('check-letter').value = arguments[1];"
+                "byId('check-place').value = 3; byId('check-place').dispatchEvent(new Event('input'))",
+                table,
+                row,
+            )
+            bucket = number(opened["bucket"].text)
+            assert bucket == pytest.approx((E if table == "E" else W)[row, 2], abs=1e-4)
+            slope = number(opened["check"].find_element(By.TAG_NAME, "b").text.split()[0])
+            assert slope == pytest.approx(bucket, abs=2e-3), "nudging the number says the same"
+
+
+def test_the_program_calls_back_in_the_order_that_is_shown(opened, monkeypatch):
+    model, _ = model_at(opened.film, 0)
+    called = []
+    back = Param.back
+
+    def noted(param, g):
+        called.append("W" if param is model.W else "E")
+        back(param, g)
+
+    monkeypatch.setattr(Param, "back", noted)
+    xent_from_logits(model(np.array([[1, 2, 3]], np.int32)), np.array([4], np.int32)).back(1.0)
+    shown = opened.run("return CALLS.map(([code]) => code)")
+    assert [re.search(r"([EW])\.back", code)[1] for code in shown if re.search(r"[EW]\.back", code)] == called
+    assert called == ["W", "E"]
+
+
+def number(text):
+    return float(text.replace("−", "-"))
+
+
+def test_the_steps_follow_the_calls_of_back(opened):
+    def current():
+        return opened.chrome.find_element(By.CSS_SELECTOR, "#calls [aria-current] code").text
+
+    def unseen():
+        return opened.run("return document.querySelectorAll('#bricks .later').length")
+
+    while opened["less"].is_enabled():
+        opened["less"].click()
+    assert current().startswith("emb = gather_rows")
+    seen, hidden = [current()], [unseen()]
+    while opened["more"].is_enabled():
+        opened["more"].click()
+        seen.append(current())
+        hidden.append(unseen())
+    assert [call.split("(")[0].split(" = ")[-1] for call in seen] == [
+        "gather_rows",
+        "sum_over_k",
+        "matmul_wh",
+        "xent_from_logits",
+        "loss.back",
+        "logits.back",
+        "h.back",
+        "emb.back_same",
+    ]
+    assert hidden[-1] == 0 and all(a > b for a, b in itertools.pairwise(hidden))
+
+
+# --- it can be used ------------------------------------------------------------------------------------
+
+
+def test_it_plays_to_the_end(opened):
+    assert opened.moment() == 0
+    start = opened["meaning"].text
+    opened.run("byId('speed').value = '1'")
+    opened["play"].click()
+    opened.wait(lambda: opened.moment() == len(opened.film["steps"]) - 1 and opened["play"].text == "Play")
+    assert opened["meaning"].text != start
+    assert f"{opened.film['loss'][-1]:.2f}" in opened["meaning"].text
+
+
+def test_it_plays_moment_by_moment_and_pauses(opened):
+    opened["play"].click()
+    assert opened["play"].text == "Pause"
+    opened.wait(lambda: opened.moment() >= 2)
+    opened["play"].click()
+    assert opened["play"].text == "Play"
+    assert 2 <= opened.moment() < len(opened.film["steps"]) - 1
+
+
+def test_keys_move_it(opened):
+    last = len(opened.film["steps"]) - 1
+    body = opened.chrome.find_element(By.TAG_NAME, "body")
+    for key, moment in [
+        (Keys.ARROW_RIGHT, 1),
+        (Keys.ARROW_RIGHT, 2),
+        (Keys.ARROW_LEFT, 1),
+        (Keys.END, last),
+        (Keys.ARROW_RIGHT, last),
+        (Keys.HOME, 0),
+        (Keys.ARROW_LEFT, 0),
+    ]:
+        body.send_keys(key)
+        assert opened.moment() == moment
+    opened["time"].send_keys(Keys.ARROW_RIGHT)
+    assert opened.moment() == 1, "and the slider is moved by keys once, not twice"
+    assert f"step {opened.film['steps'][1]}" in opened["clock"].text
+    opened["typed"].send_keys(Keys.HOME, " ", Keys.ARROW_RIGHT)
+    assert opened.moment() == 1 and opened["play"].text == "Play", "in a text, keys are for the text"
+
+
+def test_everything_is_reached_by_the_tab_key(opened):
+    reached = set()
+    for _ in range(20):
+        opened.chrome.switch_to.active_element.send_keys(Keys.TAB)
+        reached.add(opened.run("return document.activeElement.id || document.activeElement.tagName"))
+    used = {"play", "speed", "time", "typed", "dream", "dice", "target", "place", "less", "check-table"}
+    assert used | {"check-letter", "check-place", "SUMMARY"} <= reached
+
+
+def test_typing_changes_the_bars_and_what_is_dreamed(opened):
+    def bars():
+        return opened.run("return Array.from(document.querySelectorAll('#bars div'), (bar) => bar.title)")
+
+    typed = opened["typed"]
+    before = bars()
+    assert len(before) == 27
+    typed.clear()
+    typed.send_keys("em")
+    assert bars() != before
+    assert opened["context"].text == "·em"
+    end = opened["dream-end"].text.split()
+    assert len(end) == 8 and all(word.startswith("em") for word in end)
+    typed.send_keys("ß1")
+    assert "ß 1" in opened["unknown"].text and opened["context"].text == "·em"
+    typed.send_keys(Keys.CONTROL, "a", Keys.NULL, Keys.DELETE)
+    opened["dice"].click()
+    assert bars()[0].endswith("under 1 %"), "a word has a letter"
+    opened.wait(lambda: len(opened["dream-end"].text.split()) == 8)
+
+
+def test_it_babbles_first_and_knows_more_in_the_end(opened):
+    opened.run("show(LAST)")
+    assert opened["dream-now"].text == opened["dream-end"].text != opened["dream-start"].text
+    assert (
+        "as unsure as" in opened["meaning"].text
+        and "Guessing blindly is between 27" in opened["meaning"].text
+    )
+
+
+def test_less_motion_if_that_is_wanted(opened):
+    style = "return getComputedStyle(document.querySelector('#bars i')).transitionDuration"
+    opened.media(prefers_reduced_motion="no-preference")
+    assert opened.run(style) != "0s"
+    opened.media(prefers_reduced_motion="reduce")
+    assert opened.run(style) == "0s"
+    opened["dice"].click()
+    assert len(opened["dream-end"].text.split()) == 8, "words are there at once"
+
+
+# --- it looks right everywhere -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [360, 700, 1920])
+def test_nothing_scrolls_sideways(opened, width):
+    opened.run("byId('teacher').open = true; show(LAST)")
+    opened.resize(width)
+    opened.wait(lambda: opened.run("return document.querySelector('#curve svg').clientWidth") < width)
+    assert opened.run("return document.documentElement.scrollWidth <= innerWidth")
+    sticking_out = """return Array.from(document.querySelectorAll('main *:not(svg *), nav *'))
+        .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
+        .map((one) => one.tagName + '#' + one.id)"""
+    assert opened.run(sticking_out) == []
+
+
+def luminance(colour):
+    """WCAG 2.2, relative luminance of #rrggbb."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return np.dot([0.2126, 0.7152, 0.0722], linear)
+
+
+def contrast(one, other):
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_is_wcag_aa(opened, scheme):
+    opened.media(prefers_color_scheme=scheme)
+    script = "return getComputedStyle(document.documentElement).getPropertyValue(arguments[0]).trim()"
+    colours = {
+        name: opened.run(script, f"--{name}")
+        for name in ("paper", "card", "ink", "soft", "line", "accent", "plus", "minus")
+    }
+    assert (luminance(colours["paper"]) < 0.2) == (scheme == "dark")
+    for text, ground in [("ink", "paper"), ("ink", "card"), ("soft", "paper"), ("soft", "card")]:
+        assert contrast(colours[text], colours[ground]) >= 4.5
+    assert contrast(colours["paper"], colours["accent"]) >= 4.5, "text on buttons"
+    for shape in ("line", "accent", "plus", "minus"):
+        assert contrast(colours[shape], colours["card"]) >= 3
+    for hue in ("plus", "minus"):  # the strongest tint behind numbers: 40 %
+        mix = [
+            round(0.4 * int(colours[hue][i : i + 2], 16) + 0.6 * int(colours["paper"][i : i + 2], 16))
+            for i in (1, 3, 5)
+        ]
+        assert contrast(colours["ink"], "#" + "".join(f"{part:02x}" for part in mix)) >= 4.5
+
+
+# --- other films ---------------------------------------------------------------------------------------
+
+
+def test_hostile_words_are_only_ever_text(chrome, tmp_path):
+    film, _ = filmed(words_of(HOSTILE), steps=200)
+    opened = Page(chrome, tmp_path, film)
+    for moment in moments_of(film):
+        opened.run("show(arguments[0])", moment)
+    opened["typed"].clear()
+    opened["typed"].send_keys("</script><b")
+    opened.run("byId('typed').value += '🦄🧒🏽של'; byId('typed').dispatchEvent(new Event('input'))")
+    assert opened["unknown"].text == ""
+    assert len(opened.chrome.find_elements(By.TAG_NAME, "script")) == 2
+    assert not opened.chrome.find_elements(By.CSS_SELECTOR, "#dream-end b, #bars b, #context b")
+    assert "</script><b🦄🧒🏽של" in opened["dream-end"].get_property("textContent")
+    assert opened.errors() == []
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes", "held_out"), [("mlp", {}, 20), ("bag", {"dim": 1000}, 0), ("counts", {}, 20)]
+)
+def test_another_model_shows_its_answers(chrome, tmp_path, model, sizes, held_out):
+    film, _ = filmed(model=model, steps=300, held_out=held_out, **sizes)
+    opened = Page(chrome, tmp_path, film)
+    opened.run("show(LAST)")
+    assert not opened["blame"].is_displayed() and not opened["guess"].is_displayed()
+    assert opened["too-large"].is_displayed() == (model == "bag")
+    answers = film["seen"]["answers"]
+    for i, answer in enumerate(answers):
+        opened.run(
+            "byId('beginning').value = arguments[0]; byId('beginning').dispatchEvent(new Event('change'))", i
+        )
+        assert opened["answer-now"].text.split("\n") == answer["words"][-1]
+        assert opened["answer-start"].text.split("\n") == answer["words"][0]
+        likeliest = ["the end of the word", *film["alphabet"]][
+            answer["letters"][int(np.argmax(unpacked(answer["chances"][-1])))]
+        ]
+        assert opened["answer-likeliest"].text.startswith(f"Likeliest: {likeliest} ")
+    assert ("never seen" in opened["meaning"].text) == bool(held_out)
+    opened.resize(360)
+    opened.wait(lambda: opened.run("return document.querySelector('#curve svg').clientWidth") < 360)
+    assert opened.run("return document.documentElement.scrollWidth <= innerWidth")
+    assert opened.errors() == []
+
+
+def test_the_shortest_film_plays(chrome, tmp_path):
+    film, _ = filmed(steps=1)
+    opened = Page(chrome, tmp_path, film)
+    opened["play"].click()
+    opened.wait(lambda: opened.moment() == 1 and opened["play"].text == "Play")
+    assert opened.errors() == []
+
+
+def test_the_page_can_ask_nobody(chrome, tmp_path, bag):
+    opened = Page(chrome, tmp_path, bag)
+    script = """const done = arguments[0];
+        document.addEventListener('securitypolicyviolation', (event) => done(event.effectiveDirective));
+        fetch('https://example.invalid/').catch(() => 0)"""
+    assert chrome.execute_async_script(script) == "connect-src"
+    opened.errors()
