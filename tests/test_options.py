@@ -217,9 +217,9 @@ EFFECTS = {
 }  # fmt: skip
 # These change what is printed and written: what they do is seen in tests of their own.
 ELSEWHERE = {
-    ("train", "save"), ("train", "quiet"), ("train", "json"), ("sample", "model"), ("sample", "json"),
+    ("train", "save"), ("train", "film"), ("train", "quiet"), ("train", "json"), ("sample", "model"),
     ("ladder", "plot"), ("ladder", "quiet"), ("ladder", "json"), ("train", "skip_bad_lines"),
-    ("ladder", "skip_bad_lines"),
+    ("ladder", "skip_bad_lines"), ("sample", "json"),
 }  # fmt: skip
 
 
