@@ -95,7 +95,7 @@ def add_dreaming(group: Any) -> None:
         type=cli.positive_float,
         default=1.0,
         metavar="T",
-        help="below 1: likelier words; above: stranger ones" + DEFAULT,
+        help="below 1: likelier words; above: stranger" + DEFAULT,
     )
     letters = cli.whole(1, 10**6)
     group.add_argument("--shortest", type=letters, default=1, metavar="N", help="letters at least" + DEFAULT)
