@@ -3,6 +3,7 @@
     pytest --benchmark                                  about two minutes; leaves one file in results/
     python -m benchmarks.compare A.json B.json          which is faster, by how much, and why
     python -m benchmarks.duet A B                       two versions of this project on one machine, in turn
+    python -m benchmarks.fleet --local 2                the suite on every host of a Dask cluster
     python -m benchmarks.peers                          the same training step in other ways, beside ours
 
 Reading order: `workloads.py` (what is measured), the `test_*.py` files (one per kind of

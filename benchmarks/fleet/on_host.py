@@ -1,0 +1,103 @@
+"""What a host of the fleet does: say which it is, and run the suite once.
+
+Dask sends this module to the hosts by value, so it imports nothing that is not in Python's own library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import uuid
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+LABEL = "AUTOLLM_MACHINE"  # an environment variable of a worker: what to call its host
+
+# Runs a command in a group of its own, and ends the group when standard input does: when the worker has died.
+SUPERVISOR = """
+import os, signal, subprocess, sys, threading
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+def watch():
+    sys.stdin.buffer.read()
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+threading.Thread(target=watch, daemon=True).start()
+status = child.wait()
+sys.stdout.flush()
+os._exit(status if status >= 0 else 128 - status)
+"""
+
+
+class Busy(Exception):
+    """Another run is going on, on this host."""
+
+
+def identify() -> tuple[str, str]:
+    """A key that all workers of this host share, and a label for it: never its name."""
+    given = os.environ.get(LABEL, "")
+    try:
+        host = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        host = f"{uuid.getnode():x}"
+    key = hashlib.sha256(f"{host} {given}".encode()).hexdigest()[:16]
+    return key, given or _processor()
+
+
+def _processor() -> str:
+    """The processor, as a label."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+        model = found[1] if found else model
+    brand = re.sub(r"\((R|TM)\)|CPU|Processor|\d+-Core|@.*", "", model, flags=re.IGNORECASE)
+    return "-".join(re.findall(r"[a-z0-9]+", brand.lower())) or "machine"
+
+
+def run_suite(sources: bytes, label: str, options: Sequence[str]) -> tuple[bytes | None, str]:
+    """Unpack the sources, a zip, and run the suite in them: its file of results, and what went wrong."""
+    key, _ = identify()
+    with only_one(key), tempfile.TemporaryDirectory(prefix="autollm-") as folder:
+        zipfile.ZipFile(io.BytesIO(sources)).extractall(folder)
+        results = Path(folder, "results.json")
+        command = [sys.executable, "-c", SUPERVISOR, sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+        command += ["--benchmark", f"--benchmark-json={results}", f"--machine-label={label}", *options]
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": folder},
+            stdin=subprocess.PIPE,  # which ends with this process, whatever becomes of it
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout
+            said = process.stdout.read()
+            status = process.wait()
+        lines = [line for line in said.splitlines() if line.strip()]
+        told = f"exit status {status}: {' / '.join(lines[-3:])[-400:]}" if status else ""
+        return (results.read_bytes() if results.exists() else None), told
+
+
+@contextlib.contextmanager
+def only_one(key: str) -> Iterator[None]:
+    """Hold this host for oneself. Raises Busy if it is held already."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(Path(tempfile.gettempdir(), f"autollm-benchmark-{key}"), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Busy("another run is going on, on this host") from None
+        yield
