@@ -184,7 +184,7 @@ RATES_OF_4_STEPS = {
 def test_the_rate_follows_the_schedule(name, monkeypatch):
     made = []
 
-    def optimiser(params):
+    def optimiser(params, targets):
         made.append(Recorder(params))
         return made[0]
 
@@ -195,9 +195,11 @@ def test_the_rate_follows_the_schedule(name, monkeypatch):
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_every_optimiser_learns(name):
+    """Of so many names that AdamW's decay does not keep it from that."""
     model = build(configure("bag"), ALPHABET.size)
-    train(model, EXAMPLES, bag_plan(steps=400, optimiser=name))
-    assert mean_loss(model, EXAMPLES) < 2.6  # pure guessing costs 3.3
+    examples = make_windows(read_words("names-32k").distinct[:2000], ALPHABET, context=3)
+    train(model, examples, bag_plan(steps=600, optimiser=name))
+    assert mean_loss(model, examples) < 2.6  # pure guessing costs 3.3, and the least possible is 2.5
 
 
 def test_a_gradient_is_cut_to_the_length_given():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -113,11 +112,17 @@ class Adam(Flat):
 
 Optimiser = SGD | Momentum | Adam
 
-OPTIMISERS: dict[str, Callable[[Iterable[Param]], Optimiser]] = {
-    "sgd": SGD,
-    "momentum": Momentum,
-    "adam": Adam,
-    "adamw": partial(Adam, decay=0.03),
+PRIOR = 10_000  # AdamW's decay, times how many tokens there are to predict
+MOST_DECAY = 8.0  # of few: it keeps every value within 1 / MOST_DECAY
+
+# Made for parameters, and for how many tokens there are to predict. The fewer there are, the more AdamW
+# shrinks the values: what says that they are small weighs as much as PRIOR tokens (MacKay 1992, "A Practical
+# Bayesian Framework for Backpropagation Networks").
+OPTIMISERS: dict[str, Callable[[Iterable[Param], int], Optimiser]] = {
+    "sgd": lambda params, _: SGD(params),
+    "momentum": lambda params, _: Momentum(params),
+    "adam": lambda params, _: Adam(params),
+    "adamw": lambda params, targets: Adam(params, decay=min(PRIOR / targets, MOST_DECAY)),
 }
 RATES = {"sgd": 0.3, "momentum": 0.03, "adam": 0.01, "adamw": 0.01}  # to begin with, when nothing is known
 

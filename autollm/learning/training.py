@@ -38,7 +38,8 @@ def train(model: Model, examples: Examples, plan: Plan, watch: Watch | None = No
     takes is not counted. Ctrl-C ends training early. Raises DivergedError when the loss is no longer a
     reasonable number.
     """
-    optimiser, schedule = OPTIMISERS[plan.optimiser](parameters(model).values()), SCHEDULES[plan.schedule]
+    optimiser = OPTIMISERS[plan.optimiser](parameters(model).values(), examples.targets)
+    schedule = SCHEDULES[plan.schedule]
     update = update_function(optimiser, plan.clip)
     on_counts = model if isinstance(model, OnCounts) else None
     blocks = batches(examples, plan.batch, plan.seed)

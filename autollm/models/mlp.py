@@ -21,7 +21,7 @@ class MLP(Model):
     every block first meets every letter once; then what they made is looked up and added.
     """
 
-    recipe = Recipe(optimiser="adam", lr=0.01, batch=256)
+    recipe = Recipe(optimiser="adamw", lr=0.01, batch=256)
 
     def __init__(
         self, vocabulary: int, new: Initial, *, context: int = 8, dim: int = 32, hidden: int = 128

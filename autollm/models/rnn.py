@@ -21,7 +21,7 @@ class RNN(Model):
     """
 
     sequence = True
-    recipe = Recipe(optimiser="adam", lr=0.012, batch=32)
+    recipe = Recipe(optimiser="adamw", lr=0.012, batch=32)
 
     def __init__(
         self, vocabulary: int, new: Initial, *, context: int = 16, dim: int = 16, hidden: int = 64
