@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SIZES = ("context", "dim", "hidden", "heads", "layers")
 DATA = "names"  # what it learns from by default
-MANY_WORDS = 20_000  # of which a net learns more than counting does
+TOO_FEW_FOR_A_NET = 300  # words: of fewer, counting alone learns more
 SETTINGS = ("batch", "optimiser", "lr", "schedule", "clip")
 
 
@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def advice(words: int, config: Config) -> str:
     """Which model learns most of so many words, as measured in the README; nothing if it is this one."""
-    name, options = ("mlp+counts", "mlp --counts") if words >= MANY_WORDS else ("counts", "counts")
+    name, options = ("mlp+counts", "mlp --counts") if words >= TOO_FEW_FOR_A_NET else ("counts", "counts")
     return "" if config.name == name else f"of {words:,} words --model {options} usually learns most"
 
 
