@@ -21,7 +21,8 @@ from autollm.learning.training import mean_loss
 from autollm.learning.training import train as teach
 from autollm.learning.words import read_words
 from autollm.models import MODELS, Config, build, configure, nets, parameters, reads_words, shapes, sizes_of
-from autollm.node import Node, _nobody
+from autollm.models.model import rows_in_use
+from autollm.node import Node, Param, _nobody
 
 each_model = pytest.mark.parametrize("name", MODELS)
 each_net = pytest.mark.parametrize("name", nets())
@@ -148,6 +149,18 @@ def test_later_letters_have_no_influence(name):
     scores = model(letters).v.reshape(2, 3, V)
     np.testing.assert_array_equal(scores[0, :2], scores[1, :2])
     assert np.abs(scores[0, 2] - scores[1, 2]).max() > 1e-6
+
+
+def test_of_a_large_table_only_the_rows_in_use_are_worked_on():
+    """Each once; of a small one all are, in the table's order."""
+    ids = np.array([[7, 900, 7], [0, 900, 900]], np.int32)
+    large, small = Param(np.arange(2000.0).reshape(1000, 2)), Param(np.ones((6, 2)))
+    rows, numbers = rows_in_use(large, ids)
+    assert rows.v.tolist() == [[0, 1], [14, 15], [1800, 1801]]
+    assert numbers.tolist() == [[1, 2, 1], [0, 2, 2]] and numbers.dtype == np.int32
+    rows.back(np.ones((3, 2), np.float32))
+    assert np.flatnonzero(large.grad[:, 0]).tolist() == [0, 7, 900]
+    assert rows_in_use(small, ids % 6)[0] is small
 
 
 @pytest.mark.parametrize("name", ["rnn", "gru"])
