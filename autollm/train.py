@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, what in (
         ("context", "letters to look back"),
         ("dim", "numbers in a letter's code"),
-        ("hidden", "numbers in the hidden layer or memory"),
+        ("hidden", "numbers in the hidden layer or state"),
         ("heads", "heads of attention"),
         ("layers", "layers"),
     ):
@@ -79,10 +79,16 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument("--optimiser", choices=OPTIMISERS, metavar="NAME", help=", ".join(OPTIMISERS))
     group.add_argument("--lr", type=cli.positive_float, metavar="RATE", help="learning rate at its highest")
     group.add_argument(
-        "--schedule", choices=SCHEDULES, metavar="NAME", help=f"of that rate: {', '.join(SCHEDULES)}"
+        "--schedule",
+        choices=SCHEDULES,
+        metavar="NAME",
+        help=f"of that rate: {', '.join(SCHEDULES)}".replace(Plan.schedule, f"{Plan.schedule} (default)"),
     )
     group.add_argument(
-        "--clip", type=cli.positive_float, metavar="NORM", help="the longest that a gradient may be"
+        "--clip",
+        type=cli.positive_float,
+        metavar="NORM",
+        help="the longest that a gradient may be (default: any)",
     )
     options.add_seed(group, "the same, and --steps, give the same words")
 
@@ -112,10 +118,8 @@ def _defaults() -> str:
         sizes = sizes_of(name)
         lr = "by size" if callable(recipe.lr) else f"{recipe.lr:g}"
         own = [str(sizes.get(size, "-")) for size in SIZES]
-        rows.append(
-            [name, *own, str(recipe.batch), recipe.optimiser, lr, recipe.schedule, str(recipe.clip or "-")]
-        )
-    return table(["", *SIZES, *SETTINGS], rows)
+        rows.append([name, *own, str(recipe.batch), recipe.optimiser, lr])
+    return table(["", *SIZES, "batch", "optimiser", "lr"], rows)
 
 
 def main(argv: list[str] | None = None) -> int:

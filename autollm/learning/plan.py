@@ -14,9 +14,8 @@ from autollm.learning.optim import OPTIMISERS, RATES, SCHEDULES
 from autollm.models import MODELS, Config
 from autollm.models.model import Recipe
 
-NO_STEPS = Recipe(
-    optimiser="sgd", lr=1.0, batch=1
-)  # of a model that has nothing to train: nobody looks at it
+# Of a model that has nothing to train; nobody looks at it.
+NO_STEPS = Recipe(optimiser="sgd", lr=1.0, batch=1)
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ class Plan:
     optimiser: str  # of optim.OPTIMISERS
     lr: float  # the learning rate at its highest
     batch: int  # examples in a step
-    schedule: str  # of optim.SCHEDULES
-    clip: float | None  # the longest that a gradient may be (its Euclidean norm); None: any length
+    schedule: str = "linear"  # of optim.SCHEDULES
+    clip: float | None = None  # the longest that a gradient may be (its Euclidean norm); None: any length
 
     def __post_init__(self) -> None:
         if self.batch < 1:

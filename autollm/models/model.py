@@ -20,8 +20,6 @@ class Recipe:
     optimiser: str  # of optim.OPTIMISERS
     lr: float | Callable[[int, int], float]  # or it depends on context and batch
     batch: int
-    schedule: str = "linear"  # of optim.SCHEDULES
-    clip: float | None = None  # None: gradients are left as they are
 
 
 class Model:
