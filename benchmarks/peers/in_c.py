@@ -8,33 +8,28 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from autollm.errors import InputError
-from benchmarks.peers import RATE, Rows, Task
+from benchmarks.peers import Rows, Task, Weights
 
 COMPILER = shlex.split(os.environ.get("CC") or "cc")
 # What -ffast-math allows, by name: the option itself would change how the whole process, in which others
 # compute too, treats numbers near 0.
 FLOATS = "-fassociative-math -fno-signed-zeros -fno-trapping-math -freciprocal-math -ffinite-math-only"
 PROCESSOR = shlex.split(os.environ.get("CFLAGS") or "-march=native")
-FLAGS = ["-O3", *PROCESSOR, *FLOATS.split(), "-fno-math-errno", "-shared", "-fPIC"]
+FLAGS = ["-O3", *FLOATS.split(), "-fno-math-errno", "-shared", "-fPIC"]
 
 
 def place(array: np.ndarray) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
-def rates(steps: int) -> np.ndarray:
-    return np.full(steps, RATE, np.float32)
-
-
 def compile_to(library: str, constants: list[str]) -> None:
     """Compile bag.c. Raises InputError with the first thing that the compiler says if it fails."""
     source = Path(__file__).with_name("bag.c")
-    command = [*COMPILER, *FLAGS, *constants, "-o", library, str(source)]
+    command = [*COMPILER, *FLAGS, *PROCESSOR, *constants, "-o", library, str(source)]
     try:
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     except OSError as error:
@@ -47,7 +42,8 @@ def compile_to(library: str, constants: list[str]) -> None:
 
 class InC:
     def __init__(self, task: Task) -> None:
-        E, W = self.start = task.start
+        self.task, self.start = task, task.start
+        E, W = self.start["E"], self.start["W"]
         (V, D), K = E.shape, task.workload.config.context
         sizes = {"B": task.workload.batch, "K": K, "D": D, "V": V}
         constants = [f"-D{name}={size}" for name, size in sizes.items()]
@@ -63,12 +59,14 @@ class InC:
         self.bag.begin(place(self.windows), N, place(E), place(W))
 
     def follow(self, rows: Rows) -> None:
-        self.bag.follow(place(rows), place(rates(len(rows))), ctypes.c_int64(len(rows)))
+        rates = self.task.rates(len(rows))  # named, so that it lives as long as C reads it
+        self.bag.follow(place(rows), place(rates), ctypes.c_int64(len(rows)))
 
     def run(self, steps: int) -> None:
-        self.bag.run(place(rates(steps)), ctypes.c_int64(steps))
+        rates = self.task.rates(steps)
+        self.bag.run(place(rates), ctypes.c_int64(steps))
 
-    def weights(self) -> tuple[Any, Any]:
-        E, W = (np.empty_like(values) for values in self.start)
-        self.bag.weights(place(E), place(W))
-        return E, W
+    def weights(self) -> Weights:
+        found = {name: np.empty_like(value) for name, value in self.start.items()}
+        self.bag.weights(place(found["E"]), place(found["W"]))
+        return found

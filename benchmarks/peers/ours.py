@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from autollm.bricks.cross_entropy import xent_from_logits
-from autollm.learning.optim import SGD
-from autollm.learning.plan import Budget
+from autollm.learning.optim import OPTIMISERS
 from autollm.learning.training import train
 from autollm.models import Model, parameters
-from benchmarks.peers import RATE, Rows, Task
+from benchmarks.peers import Rows, Task, Weights
 from benchmarks.workloads import fresh_model, reordered
 
 
 class Ours:
     def __init__(self, task: Task) -> None:
         self.task, self.model = task, self.build(task)
-        self.optimiser = SGD(parameters(self.model).values())
 
     def build(self, task: Task) -> Model:
         return task.model
 
     def follow(self, rows: Rows) -> None:
-        for chosen in rows:
-            contexts, targets = self.task.examples[chosen].pairs()
-            xent_from_logits(self.model(contexts), targets).back(1.0)
-            self.optimiser.step(RATE)
+        plan = self.task.plan(len(rows))
+        params = parameters(self.model).values()
+        optimiser = OPTIMISERS[plan.optimiser](params, self.task.examples.targets)
+        for chosen, rate in zip(rows, self.task.rates(len(rows)).tolist(), strict=True):
+            letters, targets = self.task.examples[chosen].pairs()
+            xent_from_logits(self.model(letters), targets).back(1.0)
+            optimiser.step(rate)
 
     def run(self, steps: int) -> None:
-        workload = replace(self.task.workload, rate=RATE)
-        plan = replace(workload.plan(Budget(steps=steps)), schedule="constant")
-        train(self.model, self.task.examples, plan)
+        train(self.model, self.task.examples, self.task.plan(steps))
 
-    def weights(self) -> tuple[Any, Any]:
-        bag: Any = self.model
-        return bag.E.v, bag.W.v
+    def weights(self) -> Weights:
+        return {name: param.v for name, param in parameters(self.model).items()}
 
 
 class Reordered(Ours):
