@@ -14,6 +14,7 @@ from autollm import SGD, Adam, Momentum, Param
 from autollm.kernels.errors import ShapeError
 from autollm.kernels.optim import adam_update, momentum_update, sgd_update
 from autollm.learning.optim import OPTIMISERS, SCHEDULES, clip, warm_up
+from autollm.models import build, configure, nets, parameters
 
 
 def by_sgd(x, steps):
@@ -278,3 +279,22 @@ def test_what_is_assigned_to_a_param_is_what_its_optimiser_knows(kind):
     optimiser.step(0.5)
     assert param.v[0] < 5 and param.v[1] > 6
     assert not param.grad.any()
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("name", nets())
+def test_a_copied_model_can_be_trained(name, duplicate):
+    """Before and after an optimiser has laid its parameters out flat; and it is a model of its own."""
+    letters = np.ones((3, configure(name).sizes["context"]), np.int32)
+    model = build(configure(name), 5)
+    for _ in range(2):
+        other = duplicate(model)
+        before = model(letters).v.copy()
+        np.testing.assert_array_equal(other(letters).v, before)
+        optimiser = SGD(parameters(other).values())
+        out = other(letters)
+        out.back(np.random.default_rng(0).standard_normal(out.v.shape).astype(np.float32))
+        optimiser.step(0.1)
+        assert not np.allclose(other(letters).v, before)
+        np.testing.assert_array_equal(model(letters).v, before)
+        SGD(parameters(model).values())
