@@ -1,10 +1,10 @@
 """Signals at random moments of a run: `python tests/interruptions.py 200 [SEED]`.
 
 Every run is a process of its own, which trains and saves. A signal comes at a moment drawn over the whole
-run: importing, loading kernels, training, saving, judging, dreaming, printing. The run has to end with
-128 + the signal, with one line at most besides its remarks, without a file left over; and if it had begun
-to learn, with its results printed and a model saved that can be read. Moments begin when the process
-handles signals: before that it is Python alone that decides, for some hundredths of a second.
+run: importing, loading kernels, training, saving, judging, dreaming, printing. The run has to end with 128 +
+the signal, with one line at most besides its remarks, without a file left over; and if it had begun to
+learn, with its results printed and a model saved that can be read. Moments begin when the process handles
+signals: before that it is Python alone that decides, for some hundredths of a second.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TRAINING = ("--seconds", "0.3", "--samples", "5000", "--model", "bag")
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path) -> subprocess.Popen[bytes]:
     """A run that has come so far that it handles signals."""
     command = [sys.executable, "-m", "autollm", "train", *TRAINING, "--save", str(folder / "model")]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_as_in_a_terminal
+        command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_as_in_a_terminal
     )
     while process.poll() is None and not _handles_signals(process.pid):
         time.sleep(0.001)
@@ -51,16 +51,29 @@ def _handles_signals(pid: int) -> bool:
     return bool(caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def interrupt(moment: float, number: int) -> tuple[str, str]:
-    """Send a signal `moment` seconds after the start of a run; how far it was, and what is wrong."""
+def wait_until_ready(process: subprocess.Popen[bytes]) -> bytes:
+    """Let a run come so far that it trains; the remarks up to there."""
+    remarks = b""
+    while line := process.stderr.readline():
+        remarks += line
+        if line.startswith(b"ready"):
+            break
+    return remarks
+
+
+def interrupt(ready: bool, moment: float, number: int) -> tuple[str, str]:
+    """Send a signal `moment` seconds after the start of a run, or after it was ready to train; how far it
+    was, and what is wrong."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         process = start(folder)
+        begun = wait_until_ready(process) if ready else b""
         try:
-            out, err = process.communicate(timeout=moment)
+            printed, rest = process.communicate(timeout=moment)
         except subprocess.TimeoutExpired:
             process.send_signal(number)
-            out, err = process.communicate(timeout=120)
+            printed, rest = process.communicate(timeout=120)
+        out, err = printed.decode(), (begun + rest).decode()
         left, status = os.listdir(folder), process.returncode
         wrong = []
         told = [line for line in err.splitlines() if line.startswith("autollm: ")]
@@ -83,16 +96,20 @@ def interrupt(moment: float, number: int) -> tuple[str, str]:
 
 
 def main(count: int, seed: int) -> int:
-    """Interrupt `count` runs; the exit status is 1 if something was wrong with one of them."""
+    """Interrupt `count` runs, half of them when they train; the exit status is 1 if something was wrong."""
     with tempfile.TemporaryDirectory() as folder:
-        begin = time.perf_counter()
-        start(Path(folder)).communicate()
-        whole = time.perf_counter() - begin
+        began = time.perf_counter()
+        process = start(Path(folder))
+        wait_until_ready(process)
+        start_up = time.perf_counter() - began
+        process.communicate()
+        rest = time.perf_counter() - began - start_up
     draw, stages, failures = random.Random(seed), Counter[str](), 0
-    print(f"{count} moments of {whole:.2f} s, seed {seed}")
-    for _ in range(count):
-        moment, number = draw.uniform(0, whole), draw.choice(SIGNALS)
-        stage, wrong = interrupt(moment, number)
+    print(f"{count} moments of {start_up:.2f} s and of the {rest:.2f} s after that, seed {seed}")
+    for i in range(count):
+        ready, number = i % 2 == 1, draw.choice(SIGNALS)
+        moment = draw.uniform(0, rest if ready else start_up)
+        stage, wrong = interrupt(ready, moment, number)
         stages[stage] += 1
         if wrong:
             failures += 1

@@ -145,7 +145,7 @@ def test_a_signal_while_numba_is_imported(tmp_path, number):
     process = interruptions.start(tmp_path)
     process.send_signal(number)
     out, err = process.communicate()
-    assert (process.returncode, out, err) == (128 + number, "", "autollm: interrupted\n")
+    assert (process.returncode, out, err) == (128 + number, b"", b"autollm: interrupted\n")
     assert os.listdir(tmp_path) == []
 
 
