@@ -11,6 +11,7 @@ from typing import Any
 
 from autollm import cli
 from autollm.errors import InputError
+from autollm.learning.alphabet import Alphabet
 from autollm.learning.experiment import Corpus
 from autollm.learning.sampling import Wanted
 from autollm.learning.words import BUILT_IN, Words, read_words
@@ -102,14 +103,16 @@ def add_dreaming(group: Any) -> None:
     group.add_argument("--longest", type=letters, metavar="N", help="letters at most (default: any number)")
 
 
-def wanted_of(options: argparse.Namespace, not_in: Iterable[str] | None) -> Wanted:
+def wanted_of(options: argparse.Namespace, alphabet: Alphabet, not_in: Iterable[str] | None) -> Wanted:
     """Which dreamed words are wanted; with `not_in`, none of these and none twice. Raises InputError."""
-    if options.longest and options.longest < max(options.shortest, len(options.prefix)):
+    if options.longest and options.longest < max(options.shortest, alphabet.letters(options.prefix)):
         raise InputError(
             f"--longest {options.longest}: words of --shortest {options.shortest} letters that begin with "
             f"{options.prefix!r} are longer"
         )
-    return Wanted(options.shortest, options.longest, None if not_in is None else frozenset(not_in))
+    return Wanted(
+        options.shortest, options.longest, None if not_in is None else frozenset(not_in), alphabet.letters
+    )
 
 
 def tell_of_few(tell: Remarks, words: list[str], asked_for: int) -> None:

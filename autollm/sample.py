@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     tell = Remarks(quiet=False)
     saved = checkpoint.load(given.model)
     old = None if given.not_in is None else read_words(given.not_in, skip_bad_lines=True).distinct
-    wanted = options.wanted_of(given, old)
+    wanted = options.wanted_of(given, saved.alphabet, old)
     random = np.random.Generator(np.random.PCG64(given.seed))
 
     def dream_some(count: int) -> list[str]:

@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(
         prog="autollm train",
         usage="autollm train [options]",
+        add_help=False,  # it stands among the last options
         description="Learn from a list of words for one second, then dream up new ones.",
         epilog=f"defaults of the models:\n{_defaults()}\n\n"
         "example:  autollm train --data pets.txt --seconds 2 --samples 10 --save pets.safetensors",
@@ -53,7 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--held-out",
         type=cli.whole(0, 10**9),
         metavar="N",
-        help="words to judge by (default: 1 in 10 of 1000 or more, 1000 at most)",
+        help="to judge by (default: of 1000 or more 1 in 10, up to 1000)",
+    )
+    words.add_argument(
+        "--graphemes", action="store_true", help="keep letters with their marks and joiners whole"
     )
 
     group = parser.add_argument_group("model")
@@ -108,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument("--film", metavar="FILE.html", help="a page that replays how it learned")
     group.add_argument("--quiet", action="store_true", help="nothing on standard error but errors")
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    group.add_argument("-h", "--help", action="help", help="show this")
     return parser
 
 
@@ -131,12 +136,16 @@ def main(argv: list[str] | None = None) -> int:
         check_film(given.film, given.save)
     known = None if given.start is None else checkpoint.load(given.start)
     words = options.words_of(given, tell)
-    corpus = Corpus.of(words, given.held_out, given.seed, known)
+    corpus = Corpus.of(words, given.held_out, given.seed, known, given.graphemes)
     corpus.alphabet.encode(given.prefix)  # an unknown letter is an error now, not after the training
-    wanted = options.wanted_of(given, words.distinct if given.new else None)
+    if given.film and corpus.alphabet.graphemes:
+        raise InputError("--film shows letters of one character each: leave out --graphemes")
+    wanted = options.wanted_of(given, corpus.alphabet, words.distinct if given.new else None)
     plan = plan_of(given, known.config if known else None)
     check_memory(plan, corpus, given.samples)
     options.tell_of_words(tell, words, corpus)
+    if corpus.alphabet.has_parts and not given.graphemes:
+        tell("some letters have marks or joiners, which may come out apart: --graphemes keeps them whole")
     if known and corpus.held_out:
         tell(f"{given.start} may have learned the words held out, unless --seed is the same as then")
     if known and counts_of(known.model):
@@ -209,8 +218,9 @@ def plan_of(given: argparse.Namespace, known: Config | None) -> Plan:
     sizes = {name: getattr(given, name) for name in SIZES if getattr(given, name) is not None}
     if known and sizes:
         raise InputError(f"--from {given.start}: the model has its sizes; leave out --{next(iter(sizes))}")
-    if known and given.counts:
-        raise InputError(f"--from {given.start}: whether the model counts is settled; leave out --counts")
+    for option in ("counts", "graphemes"):
+        if known and getattr(given, option):
+            raise InputError(f"--from {given.start}: the model has that settled; leave out --{option}")
     config = known or configure(given.model or "bag", given.counts, **sizes)
     budget = Budget(given.seconds, given.steps)
     return make_plan(config, budget, given.seed, **{name: getattr(given, name) for name in SETTINGS})
@@ -270,7 +280,7 @@ def facts(learned: Learned, judgement: Judgement, samples: Samples) -> dict[str,
         "interrupted": run.interrupted,
         "held_out_words": len(learned.corpus.held_out),
         "examples": len(learned.examples),
-        "alphabet": learned.corpus.alphabet.characters,
+        "alphabet": learned.corpus.alphabet.text,
     }
 
 

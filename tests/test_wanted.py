@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import pytest
 
 from autollm import cli, sample, train
+from autollm.errors import InputError
 from autollm.learning import checkpoint
+from autollm.learning.alphabet import Alphabet
 from autollm.learning.sampling import Wanted, dream_wanted
 from autollm.models import nets
 
@@ -113,6 +116,9 @@ def test_learning_goes_on_with_every_model(capsys, tmp_path, model):
     size = ["--dim", "8"] if model != "bigram" else ["--context", "1"]
     budget = ["--steps", "60", "--json", "--samples", "2"]
     first = json.loads(run(capsys, train, "--model", *model.split(), *size, *budget, "--save", saved).out)
+    still = json.loads(run(capsys, train, "--from", saved, "--json", "--steps", 1, "--lr", 1e-30).out)
+    assert still["final_loss"] == pytest.approx(first["final_loss"], abs=1e-5), "it begins where that ended"
+    budget[1] = "400"
     onward = json.loads(run(capsys, train, "--from", saved, *budget, "--save", better).out)
     assert onward["final_loss"] < first["final_loss"]
     for setting in ("model", "counts", "context", "dim", "heads", "batch", "lr"):
@@ -179,3 +185,63 @@ def test_held_out_words_may_have_been_learned_before(capsys, tmp_path):
     run(capsys, train, "--steps", 5, "--save", saved)
     told = run(capsys, train, "--steps", 5, "--from", saved, "--held-out", 9)
     assert "may have learned the words held out, unless --seed is the same as then" in told.err
+
+
+# --- whole graphemes ----------------------------------------------------------------------------------------
+
+FAMILY = "👩\u200d👩\u200d👧"
+HINDI = ["क्षि", "मीरा", "हिंदी", "कि" + FAMILY, "abc"]
+
+
+def test_letters_are_what_a_reader_takes_for_one():
+    pytest.importorskip("regex")
+    alphabet = Alphabet.of(HINDI, whole_graphemes=True)
+    assert [alphabet.letters(word) for word in HINDI] == [1, 2, 2, 2, 3]
+    assert alphabet.size == len({"क्षि", "मी", "रा", "हिं", "दी", "कि", FAMILY, *"abc"}) + 1
+    for word in HINDI:
+        assert alphabet.decode(alphabet.encode(word)) == word
+    with pytest.raises(InputError, match="is not in the alphabet: abcक"):
+        alphabet.encode("मा")
+    assert Alphabet.of(["ab", "c"], whole_graphemes=True) == Alphabet.of(["ab", "c"])
+
+
+def test_marks_never_come_apart(capsys, tmp_path):
+    pytest.importorskip("regex")
+    (tmp_path / "list").write_text("\n".join(HINDI))
+    saved = tmp_path / "model"
+    options = ["--data", tmp_path / "list", "--graphemes", "--steps", 20, "--samples", 200]
+    known = {"क्षि", "मी", "रा", "हिं", "दी", "कि", FAMILY, *"abc"}
+    words = json.loads(run(capsys, train, *options, "--json", "--save", saved).out)["samples"]
+    words += run(
+        capsys, sample, saved, "-n", 200, "--prefix", "मी", "--shortest", 3, "--longest", 4
+    ).out.split()
+    alphabet = checkpoint.load(str(saved)).alphabet
+    for word in words:
+        assert {alphabet.decode([token]) for token in alphabet.encode(word)} <= known
+    assert {alphabet.letters(word) for word in words[200:]} == {3, 4}
+    assert all(word.startswith("मी") for word in words[200:])
+
+
+def test_a_film_shows_single_characters(capsys, tmp_path):
+    pytest.importorskip("regex")
+    (tmp_path / "list").write_text("\n".join(HINDI))
+    arguments = ["--data", tmp_path / "list", "--graphemes", "--film", tmp_path / "film.html"]
+    assert cli.run(lambda: train.main([str(one) for one in arguments])) == 2
+    assert "--film shows letters of one character each" in capsys.readouterr().err
+
+
+def test_without_the_library_it_says_what_is_needed(capsys, tmp_path, monkeypatch):
+    (tmp_path / "list").write_text("\n".join(HINDI))
+    monkeypatch.setitem(sys.modules, "regex", None)
+    assert cli.run(lambda: train.main(["--data", str(tmp_path / "list"), "--graphemes"])) == 2
+    assert "whole graphemes need regex: pip install 'autollm[graphemes]'" in capsys.readouterr().err
+    told = run(capsys, train, "--data", tmp_path / "list", "--steps", 5)
+    assert "marks or joiners, which may come out apart: --graphemes keeps them whole" in told.err
+
+
+@pytest.mark.parametrize(
+    "graphemes", [["a"], ["ab", "ab"], ["b2", "a1"], ["a\x1b"], "ab", [1], ["ab", "cd", "ef"]]
+)
+def test_graphemes_that_no_alphabet_has(graphemes):
+    with pytest.raises((InputError, TypeError)):
+        Alphabet("a\U000f0000\U000f0001", tuple(graphemes))

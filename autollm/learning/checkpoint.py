@@ -70,6 +70,7 @@ def save(path: str, saved: Checkpoint) -> None:
         "format": FORMAT,
         "config": asdict(saved.config),
         "alphabet": saved.alphabet.characters,
+        "graphemes": saved.alphabet.graphemes,
         "longest": saved.longest,
     }
     tensors: dict[str, np.ndarray] = {name: param.v for name, param in parameters(saved.model).items()}
@@ -123,7 +124,7 @@ def _description(path: str, metadata: dict[str, str]) -> tuple[Config, Alphabet,
             age = "a newer" if found > FORMAT else "an older"
             raise InputError(f"{path}: saved in format {found} by {age} autollm; this one reads {FORMAT}")
         config = Config(**about["config"])
-        alphabet, longest = Alphabet(about["alphabet"]), about["longest"]
+        alphabet, longest = Alphabet(about["alphabet"], tuple(about.get("graphemes", ()))), about["longest"]
         if type(found) is not int or type(longest) is not int or longest < 1:
             raise ValueError(f"format {found!r:.40}, longest word {longest!r:.40}")
     except InputError as error:

@@ -106,6 +106,7 @@ def _in_a_row(words: list[str], alphabet: Alphabet, gap: int) -> tuple[Ids, np.n
     END before it begin, and how many letters it has."""
     if not words:
         raise InputError("no words to make examples of")
+    words = [alphabet.fold(word) for word in words]
     lengths = np.array([len(word) for word in words])
     starts = np.cumsum(lengths + gap) - (lengths + gap)
     text = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)

@@ -39,7 +39,14 @@ class Corpus:
     longest: int  # letters in the longest word
 
     @classmethod
-    def of(cls, words: Words, held_out: int | None, seed: int, known: Checkpoint | None = None) -> Corpus:
+    def of(
+        cls,
+        words: Words,
+        held_out: int | None,
+        seed: int,
+        known: Checkpoint | None = None,
+        whole_graphemes: bool = False,
+    ) -> Corpus:
         """Hold out `held_out` words, chosen by the seed; None: 1 in 10, but 1000 at most, and none of
         fewer than FEW_WORDS. Of a model that is `known`, the alphabet stays, and its longest word counts.
         Raises InputError if fewer than 2 words would be left, or for a letter not in that alphabet."""
@@ -49,12 +56,11 @@ class Corpus:
         if held_out > count - 2:
             raise InputError(f"--held-out {held_out} leaves fewer than 2 of {count} words to learn from")
         training, others = split(words.distinct, held_out, seed)
-        longest = max(map(len, words.distinct))
-        if known is None:
-            return cls(Alphabet.of(words.distinct), training, others, longest)
-        for word in words.distinct:
-            known.alphabet.encode(word)
-        return cls(known.alphabet, training, others, max(longest, known.longest))
+        alphabet = known.alphabet if known else Alphabet.of(words.distinct, whole_graphemes)
+        for word in words.distinct if known else ():
+            alphabet.encode(word)
+        longest = max(map(alphabet.letters, words.distinct))
+        return cls(alphabet, training, others, max(longest, known.longest) if known else longest)
 
 
 @dataclass(frozen=True)

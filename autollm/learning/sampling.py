@@ -42,7 +42,8 @@ def dream(
     if not 0 < temperature < math.inf:
         raise InputError(f"the temperature must be a finite number above 0, not {temperature}")
     temperature = max(temperature, 1e-300)  # whose inverse is still a number; the likeliest letter is certain
-    start, size = alphabet.encode(prefix), len(prefix) + min(2 * longest, MAX_SIZE)
+    start = alphabet.encode(prefix)
+    size = len(start) + min(2 * longest, MAX_SIZE)
     at_once = words_at_once(model, alphabet.size, context, size)
     words: list[str] = []
     while len(words) < count:
@@ -61,12 +62,14 @@ class Wanted:
     shortest: int = 1  # letters
     longest: int | None = None  # letters; None: any number
     not_in: frozenset[str] | None = None  # none of these, and none twice; None: whichever come
+    letters: Callable[[str], int] = len  # of a word
 
     def choose(self, words: Iterable[str], seen: set[str]) -> list[str]:
         """Those that are wanted, when those in `seen` are there already; it learns of new ones."""
         chosen = []
         for word in words:
-            if len(word) < self.shortest or (self.longest and len(word) > self.longest):
+            letters = self.letters(word)
+            if letters < self.shortest or (self.longest and letters > self.longest):
                 continue
             if self.not_in is not None and (word in self.not_in or word in seen):
                 continue
