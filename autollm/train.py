@@ -66,10 +66,12 @@ def build_parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--from", dest="start", metavar="MODEL", help="go on with a saved one, of this alphabet"
     )
-    group.add_argument("--counts", action="store_true", help="add it to counts, and learn what they miss")
+    group.add_argument(
+        "--counts", action="store_true", help="add it to counts, and learn what they miss, at half the lr"
+    )
     size = cli.whole(1, MAX_SIZE)
     for name, what in (
-        ("context", "letters to look back"),
+        ("context", "letters to look back (of counts: 4)"),
         ("dim", "numbers in a letter's code"),
         ("hidden", "numbers in the hidden layer or state"),
         ("heads", "heads of attention"),

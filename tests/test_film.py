@@ -253,15 +253,6 @@ def test_the_page_may_ask_nobody_and_run_nothing_else():
     ]
 
 
-def test_the_commands_for_the_teacher_can_be_typed():
-    commands = re.findall(r"<code>autollm train ([^<]*)</code>", page.source("page.html"))
-    assert len(commands) == 3
-    for command in commands:
-        given = train.build_parser().parse_args(command.split())
-        assert given.film.endswith(".html")
-        train.plan_of(given, None)
-
-
 # --- the command ---------------------------------------------------------------------------------------
 
 

@@ -147,6 +147,8 @@ def test_nets_on_counts_learn_at_half_the_rate():
         alone, added = (make_plan(configure(name, on)).lr for on in (False, True))
         assert added == alone / 2
     assert make_plan(configure("mlp", True), lr=0.3).lr == 0.3
+    with pytest.raises(ValueError, match="there is no 'luck'"):
+        make_plan(configure("mlp", True), optimiser="luck")
 
 
 # --- files -------------------------------------------------------------------------------------------

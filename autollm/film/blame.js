@@ -43,12 +43,7 @@ function blamePart() {
     return element;
   }
 
-  /** One of the four bricks, called by the function in its line of CALLS. */
-  function brick(number, ...content) {
-    const code = CALLS[number - 1][0].match(/= (\w+)/)[1];
-    return make("div", { class: "brick" }, make("h3", {}, `${number}. `, make("code", {}, code)), ...content);
-  }
-
+  const brick = (code, ...content) => make("div", { class: "brick" }, make("h3", {}, make("code", {}, code)), ...content);
   const labelled = (...parts) => make("span", {}, ...parts);
 
   function show(now) {
@@ -63,15 +58,15 @@ function blamePart() {
     const W = (v) => labelled("W ", letter(shown(v)));
     byId("context").textContent = context.map(shown).join("");
     byId("bricks").replaceChildren(
-      brick(1,
+      brick("gather_rows",
         ...context.map((token) => line(letter(shown(token)), bag.E[token], 1)),
         ...distinct.map((token) => line(letter(shown(token)), blame.E[token], 8, true))),
-      brick(2, line("mix", mixed(bag, context), 2), line("mix", blame.h, 7, true)),
-      brick(3,
+      brick("sum_over_k", line("mix", mixed(bag, context), 2), line("mix", blame.h, 7, true)),
+      brick("matmul_wh",
         make("p", { class: "note" }, "Two rows of W: of the right letter and of the likeliest wrong one."),
         ...[target, wrong].map((v) => line(W(v), bag.W[v], 3)),
         ...[target, wrong].map((v) => line(W(v), blame.W[v], 6, true))),
-      brick(4,
+      brick("xent_from_logits",
         later(make("p", { class: "loss" }, "loss ", make("b", { id: "loss-here" }, fixed(-Math.log(chances[target])))), 4)),
       scoreTable(scores, chances, blame.scores, target));
     [...byId("calls").children].forEach((call, i) => {

@@ -24,7 +24,7 @@ function lossPart() {
       const anchor = part === 1 ? "end" : part === 0 ? "start" : "middle";
       const label = `${Number((part * total).toPrecision(2))}${part === 1 ? " s" : ""}`;
       svg.append(draw("line", { class: "tick", x1: x(part * total), x2: x(part * total), y1: height - edge.bottom, y2: height - edge.bottom + 5 }));
-      svg.append(draw("text", { x: x(part * total) + (part === 1 ? edge.right - 3 : 0), y: height - 14, "text-anchor": anchor }, label));
+      svg.append(draw("text", { x: x(part * total) + (part === 1 ? edge.right : 0), y: height - 14, "text-anchor": anchor }, label));
     }
     for (const [loss, name, dy] of [[film.blind, "guessing blindly", -5], [film.least, "the least possible", 14]]) {
       svg.append(draw("line", { class: "limit", x1: edge.left, x2: width - edge.right, y1: y(loss), y2: y(loss) }));
@@ -71,11 +71,9 @@ function lossInWords(moment) {
 function mapPart() {
   const place = byId("map");
   const { axes, centre } = film.seen;
-  const flat = film.steps.map((_, moment) =>
+  const spots = film.steps.map((_, moment) =>
     bagAt(moment).E.map((row) => axes.map((axis) => dot(row.map((number, d) => number - centre[d]), axis))));
-  const reach = Math.max(...flat.flat().map(([a, b]) => Math.hypot(a, b))) * 1.12 || 1;
-  // Far letters are drawn nearer, by the square root, so that the many in the middle have room: from -1 to 1.
-  const spots = flat.map((all) => all.map((spot) => spot.map((part) => part / Math.sqrt(reach * Math.hypot(...spot) || 1))));
+  const reach = Math.max(...spots.flat().map(([a, b]) => Math.hypot(a, b))) * 1.12 || 1;
   let moment = 0;
   let names = [];
   let trails = [];
@@ -83,7 +81,11 @@ function mapPart() {
 
   function redraw(width) {
     const height = Math.min(width, 420);
-    at = ([a, b]) => [(width / 2) * (1 + a), (height / 2) * (1 - b)];
+    // Far letters are drawn nearer, by the square root, so that the many in the middle have room.
+    at = ([a, b]) => {
+      const nearer = 1 / Math.sqrt(reach * Math.hypot(a, b) || 1);
+      return [(width / 2) * (1 + a * nearer), (height / 2) * (1 - b * nearer)];
+    };
     const svg = draw("svg", { width, height, role: "img", "aria-label": "Where the letters are" });
     trails = spots[0].map(() => svg.appendChild(draw("polyline", { class: "trail" })));
     names = spots[0].map((_, token) => svg.appendChild(draw("text", { class: "spot", "text-anchor": "middle" }, shown(token))));
@@ -100,25 +102,32 @@ function mapPart() {
       const path = spots.slice(Math.max(now - 12, 0), now + 1).map((all) => at(all[token]).join(","));
       trails[token].setAttribute("points", path.join(" "));
     });
-    const pairs = nearest(spots[now]).flatMap(([a, b]) => [", ", letter(shown(a)), " and ", letter(shown(b))]);
-    byId("alike").replaceChildren(...(pairs.length ? ["Nearest to each other now: ", ...pairs.slice(1), "."] : []));
+    const pairs = alike(bagAt(now)).flatMap(([a, b]) => [", ", letter(shown(a)), " and ", letter(shown(b))]);
+    byId("alike").replaceChildren("Most alike now: ", ...pairs.slice(1), ".");
   }
 
   fitted(place, redraw);
   return show;
 }
 
-/** The three nearest pairs of letters; each letter is in one pair at most. Letters that were rarely read are left
- *  out: what follows them is chance. */
-function nearest(spots) {
-  const { often } = film.seen;
-  const known = spots.map((_, token) => token).filter((token) => token && often[token] * 2 * V > sum(often));
-  const distance = ([a, b]) => Math.hypot(spots[a][0] - spots[b][0], spots[a][1] - spots[b][1]);
-  const pairs = known.flatMap((a) => known.filter((b) => b > a).map((b) => [a, b]));
-  pairs.sort((one, other) => distance(one) - distance(other));
+/** The three pairs of letters whose scores for all next letters go up and down together most; each letter is
+ *  in one pair at most. */
+function alike(bag) {
+  const rows = bag.E.map((code) => {
+    const scores = bag.W.map((row) => dot(row, code));
+    const mean = sum(scores) / V;
+    const centred = scores.map((score) => score - mean);
+    const size = Math.sqrt(dot(centred, centred)) || 1;
+    return centred.map((score) => score / size);
+  });
+  const pairs = [];
+  for (let a = 1; a < V; a++) {
+    for (let b = 1; b < a; b++) pairs.push([dot(rows[a], rows[b]), b, a]);
+  }
+  pairs.sort((one, other) => other[0] - one[0]);
   const found = [];
-  for (const pair of pairs) {
-    if (found.length < 3 && !found.flat().some((token) => pair.includes(token))) found.push(pair);
+  for (const [, a, b] of pairs) {
+    if (found.length < 3 && !found.flat().some((token) => token === a || token === b)) found.push([a, b]);
   }
   return found;
 }

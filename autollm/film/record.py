@@ -64,12 +64,7 @@ class Bags:
         axes = np.zeros((2, last.shape[1]))
         axes[: min(2, len(directions))] = directions[:2]
         tables = {name: [packed(moment[name]) for moment in moments] for name in self.params}
-        return tables | {
-            "dim": last.shape[1],
-            "axes": axes.tolist(),
-            "centre": centre.tolist(),
-            "often": self.often.tolist(),
-        }
+        return tables | {"dim": last.shape[1], "axes": axes.tolist(), "centre": centre.tolist()}
 
 
 class Answers:

@@ -65,7 +65,7 @@ class GPT2(Model):
     """
 
     sequence = True
-    recipe = Recipe(optimiser="adam", lr=0.007, batch=32)
+    recipe = Recipe(optimiser="adamw", lr=0.007, batch=32)
     at_most: ClassVar = {"layers": 1000}  # far more than Python's nested calls allow by default
 
     def __init__(
