@@ -21,8 +21,8 @@ SECONDS = 5  # in rounds of the others
 def copies() -> Iterator[Copies]:
     """Warm processes, which wait from one visit to the next."""
     found = Copies()
-    for name in RATED:
-        found.train([name] * len(found), 0.001)  # loads the kernels
+    for name in dict.fromkeys((*RATED, *MIXED)):
+        found.train([name] * len(found), 0.001)  # loads the kernels, makes the examples
     yield found
     found.close()
 

@@ -129,3 +129,13 @@ def test_the_summary_of_known_rates():
     lines = [line.split() for line in summary.render(run).splitlines()]
     assert ["64x3x32", "4", "900", "250", "210", "90%"] in lines
     assert "every core another model: 3.5 reference cores" in summary.render(run)
+
+
+def test_copies_have_trained_everything_before_they_are_measured(monkeypatch):
+    made_up = MadeUp(2)
+    made_up.close = lambda: made_up.trained.append("closed")
+    monkeypatch.setattr(test_rate, "Copies", lambda: made_up)
+    waiting = test_rate.copies.__wrapped__()
+    assert next(waiting) is made_up
+    assert {name for each in made_up.trained for name in each} == set(RATED) | set(MIXED)
+    assert next(waiting, None) is None and made_up.trained[-1] == "closed"

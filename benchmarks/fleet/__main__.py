@@ -34,6 +34,7 @@ SOURCES = (
     "tests/conftest.py",  # the folder is named in the settings of pytest
 )
 PATIENCE = 10  # seconds for a scheduler to answer
+SILENCE = 60  # seconds after which those that are still running are named
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def cluster(options: argparse.Namespace) -> Iterator[Any]:
     import distributed
 
     cloudpickle.register_pickle_by_value(on_host)  # the hosts have no module of this name
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would say is said here
+    for name in ("distributed", "distributed.client"):  # what they would say is said here
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         try:
             if options.local:
@@ -148,8 +150,11 @@ def run_all(client: Any, hosts: Sequence[Host], options: Sequence[str]) -> Itera
     for host in hosts:
         arguments = (sources, host.label, options)
         futures[host] = client.submit(task, *arguments, workers=[host.worker], pure=False, retries=0)
-    why = "interrupted"
+    why, told = "interrupted", time.perf_counter()
     while futures and not interrupts.came:
+        if time.perf_counter() - told > SILENCE:
+            told = time.perf_counter()
+            say(f"still running: {', '.join(host.label for host in futures)}")
         try:
             alive = set(client.nthreads())  # asks the scheduler; others are told from memory
         except OSError:
