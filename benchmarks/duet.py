@@ -35,8 +35,8 @@ from benchmarks.copies import ROOT, Copy, cores
 from benchmarks.workloads import GOLDEN_TOLERANCE, RATED, WORKLOADS
 
 BURST = 0.03  # seconds
-LIFE = 15.0  # seconds of bursts after which both processes are started afresh
-LEAST_LIVES = 3  # fewer prove nothing
+LIFE = 15.0  # seconds of bursts, at most, after which both processes are started afresh
+LEAST_LIVES = 5  # fewer show no difference: even without one, all of 5 agree on a side once in 16 times
 LEAST_EFFECT = 0.01  # a smaller difference is never called one
 
 
@@ -96,7 +96,7 @@ class Pairs:
         """The median ratio, B to A, and its interval, which holds for whatever distribution.
 
         A difference is one if the whole interval is farther than LEAST_EFFECT from 1, and if it was there in
-        every life of the processes.
+        every life of the processes, of which there must be LEAST_LIVES.
         """
         from scipy.stats import quantile_test
 
@@ -108,10 +108,11 @@ class Pairs:
         found = quantile_test(ratios, q=1, p=0.5).confidence_interval(CONFIDENCE)
         each = [float(np.median(ratios[lives == life])) for life in np.unique(lives)]
         word = SAME
-        if found.low > 1 + LEAST_EFFECT and min(each) > 1:
-            word = FASTER
-        elif found.high < 1 / (1 + LEAST_EFFECT) and max(each) < 1:
-            word = SLOWER
+        if len(each) >= LEAST_LIVES:
+            if found.low > 1 + LEAST_EFFECT and min(each) > 1:
+                word = FASTER
+            elif found.high < 1 / (1 + LEAST_EFFECT) and max(each) < 1:
+                word = SLOWER
         return Verdict(word, float(np.median(ratios)), float(found.low), float(found.high))
 
     def is_narrow(self, width: float) -> bool:
@@ -147,7 +148,7 @@ def measure(
                 end = time.perf_counter() + seconds  # what was compiled first does not count
             open_ = [name for name in workloads if not pairs[name].reason]
             steps = {name: burst(both, name) for name in open_}
-            until = min(end, time.perf_counter() + LIFE)
+            until = min(end, time.perf_counter() + min(LIFE, seconds / (LEAST_LIVES + 1)))
             while open_ and time.perf_counter() < until and not interrupts.came:
                 for name in rng.sample(open_, len(open_)):
                     pairs[name].speeds.append(pair(both, name, steps[name], rng))

@@ -54,6 +54,13 @@ def test_what_shows_in_one_life_only_is_not_shown():
     assert one.verdict().low > 1.01 and one.verdict().word == SAME
 
 
+def test_what_was_seen_in_few_lives_is_not_shown():
+    one = pairs(1.5, 1)
+    assert one.verdict().word == FASTER
+    one.lives = [min(life, duet.LEAST_LIVES - 2) for life in one.lives]
+    assert one.verdict().word == SAME and one.verdict().low > 1.3
+
+
 def test_less_than_one_percent_is_never_a_difference():
     assert pairs(1.008, 0, noise=1e-6, life=0).verdict().word == SAME
     assert pairs(1.012, 0, noise=1e-6, life=0).verdict().word == FASTER
@@ -69,7 +76,7 @@ def test_when_there_is_no_more_to_be_learned():
 
 
 def test_a_row_of_known_pairs():
-    row = duet.Pairs([(100.0, 50.0 + i) for i in range(9)], [0, 1, 2] * 3).row("64x3x32")
+    row = duet.Pairs([(100.0, 50.0 + i) for i in range(9)], [*range(5), *range(4)]).row("64x3x32")
     assert (row.name, row.unit, row.medians) == ("step[64x3x32]", "steps/s", [100.0, 54.0])
     assert row.verdicts[0].ratio == pytest.approx(0.54) and row.verdicts[0].word == SLOWER
     few = duet.Pairs([(1.0, 2.0)] * 7, [0] * 7).row("x").verdicts[0]
@@ -134,6 +141,11 @@ def test_both_take_turns_in_an_order_that_is_drawn(made_up, monkeypatch):
     assert {"x", "y"} == set(names)
 
 
+def test_a_short_time_is_enough_for_all_lives(made_up):
+    found = duet.measure(versions(1000, 2000), ["x"], seconds=5, width=1e-12)
+    assert len(set(found["x"].lives)) >= duet.LEAST_LIVES and found["x"].verdict().word == FASTER
+
+
 def test_the_time_is_kept(made_up, monkeypatch):
     monkeypatch.setattr(duet, "LIFE", 0.5)
     found = duet.measure(versions(1000, 2000), ["x"], seconds=2, width=1e-12)
@@ -176,9 +188,11 @@ def test_the_command(capfd, tmp_path):
     options = ["--seconds", "2", "--workloads", "64x3x32", str(ROOT), str(ROOT)]
     assert cli.run(lambda: duet.main([*options, "--json"])) == 0
     told = json.loads(capfd.readouterr().out)
-    (row,) = told["rows"]
-    assert row["name"] == "step[64x3x32]" and told["pairs"]["64x3x32"] >= 8
-    assert row["verdicts"][0]["low"] <= row["verdicts"][0]["ratio"] <= row["verdicts"][0]["high"]
+    (row,), pairs = told["rows"], told["pairs"]["64x3x32"]
+    assert (row["name"], row["unit"], told["versions"]) == ("step[64x3x32]", "steps/s", [str(ROOT)] * 2)
+    (verdict,) = row["verdicts"]  # how many pairs there were, and so which, is for the machine to say
+    assert (verdict["ratio"] is None) == (pairs < 8) and (row["medians"] == [None, None]) == (pairs == 0)
+    assert verdict["ratio"] is None or verdict["low"] <= verdict["ratio"] <= verdict["high"]
 
 
 def test_the_table(capfd, monkeypatch):
