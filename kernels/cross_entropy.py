@@ -20,11 +20,14 @@ from autollm.kernels.simd import (
 @helper
 def count_targets(targets, V):
     """How many targets are not -1. Raises IdError for one outside -1..V-1."""
-    count = 0
+    count, top = 0, np.uint32(0)
     for b in range(targets.size):
-        if targets[b] < -1 or targets[b] >= V:
-            raise IdError("id {} at position {} is outside -1..{}", targets[b], b, V - 1)
+        top = max(top, np.uint32(targets[b] + np.int32(1)))  # one below -1, read as unsigned, is huge
         count += targets[b] >= 0
+    if top > V:
+        for b in range(targets.size):
+            if targets[b] < -1 or targets[b] >= V:
+                raise IdError("id {} at position {} is outside -1..{}", targets[b], b, V - 1)
     return count
 
 
