@@ -193,7 +193,10 @@ def train_one(plan: Plan, corpus: Corpus, tell: Remarks, moments: int) -> tuple[
     """Train one model, and see what it has learned."""
     tell.task = f"{plan.config.name:<10}"
     learned = learn(plan, corpus, tell.watch, moments)
-    return learned, judge(learned), dream_words(learned, NAMES)
+    tell.end_progress()
+    judgement = judge(learned)
+    options.tell_of_estimates(tell, learned, judgement)
+    return learned, judgement, dream_words(learned, NAMES)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 from autollm import cli
 from autollm.errors import InputError
 from autollm.learning.alphabet import Alphabet
-from autollm.learning.experiment import Corpus
+from autollm.learning.experiment import Corpus, Judgement, Learned
 from autollm.learning.sampling import Wanted
 from autollm.learning.words import BUILT_IN, Words, read_words
 from autollm.remarks import Remarks
@@ -66,6 +66,12 @@ def tell_of_words(tell: Remarks, words: Words, corpus: Corpus) -> None:
         f"{len(words.distinct):,} words, {words.repeated:,} repetitions left out, "
         f"{len(corpus.held_out):,} held out"
     )
+
+
+def tell_of_estimates(tell: Remarks, learned: Learned, judgement: Judgement) -> None:
+    """A remark if the losses are those of some examples."""
+    if judgement.judged < len(learned.examples):
+        tell(f"the losses are estimated on {judgement.judged:,} of {len(learned.examples):,} examples")
 
 
 def add_budget(group: Any) -> None:

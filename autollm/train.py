@@ -172,8 +172,7 @@ def main(argv: list[str] | None = None) -> int:
     if recorder:
         unsaved = keep(given.film, lambda path: recorder.write(path, learned), tell) or unsaved
     judgement = judge(learned)
-    if judgement.judged < len(learned.examples):
-        tell(f"the losses are estimated on {judgement.judged:,} of {len(learned.examples):,} examples")
+    options.tell_of_estimates(tell, learned, judgement)
     samples = dream_words(
         learned,
         given.samples,

@@ -13,8 +13,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autollm import chart, cli, ladder
+from autollm import chart, cli, ladder, train
 from autollm.ladder import Rung
+from autollm.learning import experiment
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.examples import Examples
 from autollm.learning.experiment import Corpus, Judgement, Learned, Samples
@@ -218,6 +219,15 @@ def test_ctrl_c_prints_what_was_learned_so_far(capsys, data, monkeypatch):
     assert [line.split()[0] for line in lines[1:]] == ["bag", "bigram"]
     facts = json.loads(climb(capsys, "--data", data, "--models", "bigram,mlp", "--json", status=130))
     assert (facts["interrupted"], len(facts["models"])) == (True, 1)
+
+
+def test_estimated_losses_are_called_so(capsys, data, monkeypatch):
+    monkeypatch.setattr(experiment, "MOST_JUDGED", 1000)
+    arguments = ["--data", data, "--models", "bag", "--steps", "5"]
+    assert cli.run(lambda: ladder.main(arguments)) == 0
+    assert re.search(r"the losses are estimated on \d{3} of [\d,]+ examples\n", capsys.readouterr().err)
+    assert cli.run(lambda: train.main(["--data", data, "--steps", "5"])) == 0
+    assert re.search(r"the losses are estimated on \d{3} of [\d,]+ examples\n", capsys.readouterr().err)
 
 
 def test_a_model_out_of_memory_has_a_row_that_says_so(capsys, data, monkeypatch):
