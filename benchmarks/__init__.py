@@ -1,6 +1,6 @@
 """The benchmark suite, and the comparison of its results.
 
-    pytest --benchmark                                  about two minutes; leaves one file in results/
+    pytest --benchmark                                  two to three minutes; one file in results/
     python -m benchmarks.compare A.json B.json          which is faster, by how much, and why
     python -m benchmarks.duet A B                       two versions of this project on one machine, in turn
     python -m benchmarks.fleet --local 2                the suite on every host of a Dask cluster

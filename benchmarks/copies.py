@@ -31,9 +31,9 @@ class Copy:
     def __init__(self, core: int | str, python: str = sys.executable, root: Path | None = ROOT) -> None:
         """`root` is the clone to run; with None it is whatever that Python has installed."""
         environment = {**os.environ, **ONE_THREAD}
-        environment.pop("PYTHONPATH", None)
+        others = environment.pop("PYTHONPATH", "")
         if root is not None:
-            environment["PYTHONPATH"] = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), others)))
         self.name = f"{python} in {root}" if root else python
         try:
             self.process = subprocess.Popen(

@@ -139,3 +139,15 @@ def test_copies_have_trained_everything_before_they_are_measured(monkeypatch):
     assert next(waiting) is made_up
     assert {name for each in made_up.trained for name in each} == set(RATED) | set(MIXED)
     assert next(waiting, None) is None and made_up.trained[-1] == "closed"
+
+
+@pytest.mark.parametrize(
+    ("root", "before", "found"), [("/a", "/b", f"/a{os.pathsep}/b"), ("/a", "", "/a"), (None, "/b", None)]
+)
+def test_where_a_copy_looks_for_its_version(monkeypatch, root, before, found):
+    """In its clone first; never in the folder that it is started in, which an empty entry would mean."""
+    started = []
+    monkeypatch.setattr(copies.subprocess, "Popen", lambda command, env, **_: started.append(env))
+    monkeypatch.setenv("PYTHONPATH", before)
+    copies.Copy("any", root=root)
+    assert started[0].get("PYTHONPATH") == found
