@@ -14,6 +14,7 @@ from numba import njit
 from numba.core.dispatcher import Dispatcher
 
 from autollm.buffers import aligned
+from autollm.kernels.kernel import dispatcher_of
 from benchmarks.workloads import ALPHABET, WORKLOADS, Workload, block_of, fresh_model, run_steps
 
 Sizes = tuple[int, int, int, int]
@@ -56,7 +57,7 @@ def kernels_of(name: str) -> dict[str, Call]:
     workload, calls = WORKLOADS[name], dict[str, Call]()
     steps = block_of(workload)
 
-    def watched(kernel: Dispatcher) -> Callable[..., Any]:
+    def watched(kernel: Any) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
             before = _copies(args)
             result = kernel(*args)
@@ -71,25 +72,27 @@ def kernels_of(name: str) -> dict[str, Call]:
         for module in modules:
             if ".kernels" not in module.__name__:
                 for key, value in list(vars(module).items()):
-                    if isinstance(value, Dispatcher):
+                    if isinstance(dispatcher_of(value), Dispatcher):
                         patch.setattr(module, key, watched(value))
         run_steps(steps, fresh_model(workload), workload)
     return calls
 
 
 @cache
-def repeat(kernel: Dispatcher) -> Any:
+def repeat(kernel: Any) -> Any:
     """A compiled loop that calls `kernel` with the same arguments: its time without Python's dispatch.
 
     The loop also writes to an array that could be any of the arguments, or else a compiler might see
     that every turn does the same, and do it once.
     """
 
+    compiled = dispatcher_of(kernel)
+
     @njit
     def loop(times: int, beat: Any, arguments: Any) -> None:
         for i in range(times):
             beat[0] = i
-            kernel(*arguments)
+            compiled(*arguments)
 
     return loop
 

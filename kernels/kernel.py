@@ -2,7 +2,8 @@
 
 `@kernel("w (V, D), h (B, D), out (B, V)")` compiles a function with numba on its first call, for the
 arguments it declares and for no others, and keeps the machine code on disk. So the check that an array is
-float32, C-contiguous and writeable costs nothing: numba's own dispatch does it, at every call.
+float32, C-contiguous and writeable costs nothing: what calls the compiled code does it, at every call, be it
+numba's dispatcher or a builtin function (autollm.kernels.builtin).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numba import config, njit
 from numba.extending import register_jitable
 
+from autollm.kernels import builtin
 from autollm.kernels.arguments import Argument, check_types, parse, with_check
 from autollm.kernels.cache import CACHE_FOLDER, check_files, compile_or_load, numba_cache_in
 from autollm.kernels.errors import IdError
@@ -21,6 +23,7 @@ from autollm.kernels.errors import IdError
 # Sums may be regrouped and products fused, which vector units need; NaN and infinity stay what they
 # are, because a diverging loss must be seen.
 OPTIONS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+BUILTINS = not config.DISABLE_JIT and builtin.is_possible()
 
 
 def kernel(layout: str) -> Callable[[Callable[..., Any]], Any]:
@@ -37,14 +40,19 @@ def kernel(layout: str) -> Callable[[Callable[..., Any]], Any]:
         if config.DISABLE_JIT:
             return _plain(function, arguments)
         with numba_cache_in(CACHE_FOLDER):
-            dispatcher = njit(cache=CACHE_FOLDER is not None, **OPTIONS)(function)
+            dispatcher = njit(
+                cache=CACHE_FOLDER is not None, pipeline_class=builtin.KernelCompiler, **OPTIONS
+            )(function)
         if CACHE_FOLDER:
             check_files(dispatcher)
 
         # numba calls this when no compiled version fits the arguments,
         def compile_declared(*given: Any) -> Any:
             check_types(function, arguments, given)
-            return compile_or_load(dispatcher, tuple(argument.type for argument in arguments))
+            entry_point = compile_or_load(dispatcher, tuple(argument.type for argument in arguments))
+            if BUILTINS:
+                builtin.install(dispatcher)
+            return entry_point
 
         # and this for the function to compile, when it finds none in the cache.
         def implementation(*_: Any) -> Any:
@@ -53,9 +61,14 @@ def kernel(layout: str) -> Callable[[Callable[..., Any]], Any]:
         dispatcher._compile_for_args = compile_declared
         dispatcher._compiler._get_implementation = implementation
         dispatcher.arguments = arguments
-        return dispatcher
+        return builtin.builtin(dispatcher) if BUILTINS else dispatcher
 
     return decorate
+
+
+def dispatcher_of(kernel: Any) -> Any:
+    """What knows a kernel's `arguments` and `py_func`: numba's dispatcher, or else the kernel itself."""
+    return getattr(kernel, "__self__", kernel)
 
 
 def helper(function: Callable[..., Any]) -> Any:

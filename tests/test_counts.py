@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autollm.kernels import counts as kernels
+from autollm.kernels.kernel import dispatcher_of
 from autollm.learning.alphabet import END, Alphabet
 from autollm.learning.words import read_words, split
 from autollm.models import counts as module
@@ -232,7 +233,9 @@ def test_compiled_and_plain_python_count_and_guess_the_same(words, context):
 
     compiled, log_p = run()
     plain_kernels = {
-        name: kernel.py_func for name, kernel in vars(module).items() if hasattr(kernel, "py_func")
+        name: dispatcher_of(kernel).py_func
+        for name, kernel in vars(module).items()
+        if hasattr(dispatcher_of(kernel), "py_func")
     }
     assert len(plain_kernels) == 5
     with mock.patch.multiple(module, **plain_kernels):

@@ -18,6 +18,7 @@ import pytest
 import autollm.kernels
 from autollm.kernels import errors, simd
 from autollm.kernels import kernel as decorator
+from autollm.kernels.kernel import dispatcher_of
 
 KERNELS = Path(decorator.__file__).parent
 compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="kernels run as plain Python")
@@ -26,7 +27,7 @@ compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="kerne
 def all_kernels():
     for module in pkgutil.iter_modules(autollm.kernels.__path__):
         for name, value in vars(import_module(f"autollm.kernels.{module.name}")).items():
-            if hasattr(value, "py_func"):
+            if hasattr(dispatcher_of(value), "py_func"):
                 yield name, value
 
 
@@ -35,7 +36,7 @@ def test_kernels_take_no_defaults():
     kernels = dict(all_kernels())
     assert len(kernels) > 10
     for name, kernel in kernels.items():
-        for parameter in inspect.signature(kernel.py_func).parameters.values():
+        for parameter in inspect.signature(dispatcher_of(kernel).py_func).parameters.values():
             assert parameter.default is parameter.empty, name
             assert parameter.kind is parameter.POSITIONAL_OR_KEYWORD, name
 
@@ -45,7 +46,7 @@ def test_no_kernel_is_compiled_as_if_there_were_no_nan_and_no_infinity():
     """A diverging loss must be seen. What helpers and vectors become counts too."""
     allowed = {"reassoc", "contract", "nsz", "arcp"}
     for name, kernel in all_kernels():
-        assert set(kernel.targetoptions["fastmath"]) <= allowed, name
+        assert set(dispatcher_of(kernel).targetoptions["fastmath"]) <= allowed, name
 
     @decorator.helper
     def larger(a, b):
@@ -68,11 +69,12 @@ def test_training_leaves_one_compiled_signature_per_kernel():
     program = """
 import pkgutil, importlib, autollm.kernels
 from autollm import train
+from autollm.kernels.kernel import dispatcher_of
 train.main(["--steps", "50", "--quiet", "--json"])
 for module in pkgutil.iter_modules(autollm.kernels.__path__):
     for name, value in vars(importlib.import_module(f"autollm.kernels.{module.name}")).items():
-        if hasattr(value, "py_func"):
-            print(name, len(value.signatures))
+        if hasattr(dispatcher_of(value), "py_func"):
+            print(name, len(dispatcher_of(value).signatures))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     counts = dict(line.split() for line in done.stdout.splitlines()[1:])
@@ -111,7 +113,7 @@ def package(tmp_path):
     """A copy of the decorator as the package `mykernels`, with a kernel and its helper."""
     folder = tmp_path / "mykernels"
     folder.mkdir()
-    for name in ("kernel.py", "arguments.py", "cache.py", "errors.py"):
+    for name in ("kernel.py", "builtin.py", "arguments.py", "cache.py", "errors.py"):
         source = (KERNELS / name).read_text()
         (folder / name).write_text(source.replace("autollm.kernels", "mykernels"))
     (folder / "__init__.py").touch()
@@ -295,24 +297,25 @@ def draw_arguments(kernel):
     def size(axis):
         if axis.isdigit():
             return int(axis)
-        constant = kernel.py_func.__globals__.get(axis)
+        constant = dispatcher_of(kernel).py_func.__globals__.get(axis)
         return constant if isinstance(constant, int) else 2
 
     return [
         np.dtype(argument.dtype).type(1).item()
         if argument.axes is None
         else np.zeros([size(axis) for axis in argument.axes], argument.dtype)
-        for argument in kernel.arguments
+        for argument in dispatcher_of(kernel).arguments
     ]
 
 
 @pytest.mark.parametrize(("name", "kernel"), [*all_kernels()])
 def test_sizes_that_do_not_agree_are_refused_by_every_kernel(name, kernel):
     """Every axis whose letter is another's too, or that is a number, is made longer."""
-    axes = [axis for argument in kernel.arguments for axis in argument.axes or ()]
-    for i, argument in enumerate(kernel.arguments):
+    axes = [axis for argument in dispatcher_of(kernel).arguments for axis in argument.axes or ()]
+    known = dispatcher_of(kernel).py_func.__globals__
+    for i, argument in enumerate(dispatcher_of(kernel).arguments):
         for j, axis in enumerate(argument.axes or ()):
-            if axes.count(axis) == 1 and not axis.isdigit() and axis not in kernel.py_func.__globals__:
+            if axes.count(axis) == 1 and not axis.isdigit() and axis not in known:
                 continue
             arguments = draw_arguments(kernel)
             arguments[i] = np.repeat(arguments[i], 2, j)
@@ -325,7 +328,7 @@ def test_sizes_that_do_not_agree_are_refused_by_every_kernel(name, kernel):
 def test_a_traceback_shows_where_the_kernel_is():
     with pytest.raises(errors.ShapeError) as caught:
         in_two_parts(np.ones(3, np.float32), np.ones(4, np.float32))
-    line = in_two_parts.py_func.__code__.co_firstlineno + 1
+    line = dispatcher_of(in_two_parts).py_func.__code__.co_firstlineno + 1
     assert (caught.traceback[-1].path, caught.traceback[-1].lineno + 1) == (Path(__file__), line)
     with pytest.raises(ZeroDivisionError) as caught:
         in_two_parts(np.zeros(3, np.float32), np.ones(3, np.float32))

@@ -10,6 +10,7 @@ from test_primitives import AROUND_LANES
 from autollm.kernels.cross_entropy import xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
 from autollm.kernels.examples import draw
+from autollm.kernels.kernel import dispatcher_of
 from autollm.kernels.matmul import linear_forward, matmul_wh_backward, matmul_wh_forward
 
 
@@ -125,13 +126,16 @@ def drawn(kernel, size, rng):
     """Arguments with `size` for every size that is only a name; integers are 0 or 1, numbers 0.5 or 1."""
 
     def array(argument):
-        known = kernel.py_func.__globals__
+        known = dispatcher_of(kernel).py_func.__globals__
         shape = [int(axis) if axis.isdigit() else known.get(axis, size) for axis in argument.axes]
         if argument.dtype.startswith("f"):
             return rng.random(shape).astype(argument.dtype)
         return rng.integers(0, 2, shape).astype(argument.dtype)
 
-    return [array(one) if one.axes else (0.5 if one.dtype == "f8" else 1) for one in kernel.arguments]
+    return [
+        array(one) if one.axes else (0.5 if one.dtype == "f8" else 1)
+        for one in dispatcher_of(kernel).arguments
+    ]
 
 
 def outcome(call, arguments):
@@ -145,9 +149,11 @@ def outcome(call, arguments):
 @pytest.mark.parametrize(("name", "kernel"), [*all_kernels()])
 def test_every_kernel_is_its_own_python_source(name, kernel):
     """At sizes around those of vectors, except where Python would take long: the bricks' tests have those."""
-    for size in AROUND_LANES if all(len(one.axes or ()) < 3 for one in kernel.arguments) else (3,):
+    for size in (
+        AROUND_LANES if all(len(one.axes or ()) < 3 for one in dispatcher_of(kernel).arguments) else (3,)
+    ):
         compiled, plain = (drawn(kernel, size, np.random.default_rng(size)) for _ in range(2))
-        pairs = zip(outcome(kernel, compiled), outcome(kernel.py_func, plain), strict=True)
+        pairs = zip(outcome(kernel, compiled), outcome(dispatcher_of(kernel).py_func, plain), strict=True)
         for found, expected in pairs:
             if isinstance(expected, type):
                 assert found is expected

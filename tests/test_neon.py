@@ -13,13 +13,16 @@ import numba
 import pytest
 from llvmlite import binding
 
+from autollm.kernels.kernel import dispatcher_of
+
 TRIPLE = "aarch64-unknown-linux-gnu"
 
 
 def assembly(kernel):
     """What a kernel's instructions, as LLVM has them for this machine, become on an ARM processor."""
-    kernel.compile(tuple(argument.type for argument in kernel.arguments))
-    (code,) = kernel.inspect_llvm().values()
+    dispatcher = dispatcher_of(kernel)
+    dispatcher.compile(tuple(argument.type for argument in dispatcher.arguments))
+    (code,) = dispatcher.inspect_llvm().values()
     machine = binding.Target.from_triple(TRIPLE).create_target_machine(cpu="neoverse-n1", opt=3)
     for pattern, other in (
         (r'target triple = ".*"', f'target triple = "{TRIPLE}"'),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from table import ROWS, Case, Probe, letters
 
 from autollm import bricks, buffers, node
+from autollm.kernels.kernel import dispatcher_of
 from autollm.kernels.layout import concat_backward, concat_forward
 from autollm.kernels.simd import LANES
 
@@ -46,7 +47,7 @@ def upstream(shape, seed, dtype=np.float32):
 
 
 def kernels_of(module):
-    return {name: value for name, value in vars(module).items() if hasattr(value, "py_func")}
+    return {name: value for name, value in vars(module).items() if hasattr(dispatcher_of(value), "py_func")}
 
 
 @contextmanager
@@ -66,7 +67,10 @@ def plain_python(dtype):
     def empty(shape):
         return np.empty(shape, dtype)
 
-    with kernels_replaced(lambda _, kernel: kernel.py_func), mock.patch.object(buffers, "empty", empty):
+    with (
+        kernels_replaced(lambda _, kernel: dispatcher_of(kernel).py_func),
+        mock.patch.object(buffers, "empty", empty),
+    ):
         yield
 
 
