@@ -140,8 +140,6 @@ def main(argv: list[str] | None = None) -> int:
     words = options.words_of(given, tell)
     corpus = Corpus.of(words, given.held_out, given.seed, known, given.graphemes)
     corpus.alphabet.encode(given.prefix)  # an unknown letter is an error now, not after the training
-    if given.film and corpus.alphabet.graphemes:
-        raise InputError("--film shows letters of one character each: leave out --graphemes")
     wanted = options.wanted_of(given, corpus.alphabet, words.distinct if given.new else None)
     plan = plan_of(given, known.config if known else None)
     check_memory(plan, corpus, given.samples)

@@ -48,10 +48,10 @@ def words_of(texts):
 NAMES = read_words("names")
 
 
-def filmed(words=NAMES, model="bag", steps=300, watch=None, held_out=None, **sizes):
+def filmed(words=NAMES, model="bag", steps=300, watch=None, held_out=None, graphemes=False, **sizes):
     """A film as the page has it, and what was learned."""
     plan = make_plan(configure(model, **sizes), Budget(steps=steps))
-    corpus = Corpus.of(words, held_out, seed=0)
+    corpus = Corpus.of(words, held_out, seed=0, whole_graphemes=graphemes)
     recorder = Recorder(plan, corpus)
     learned = learn(plan, corpus, watch, record=recorder.begin)
     return recorder.told(learned), learned
@@ -251,6 +251,15 @@ def test_the_page_may_ask_nobody_and_run_nothing_else():
     assert not [
         a for _, a in seen.elements if "src" in a or "style" in a or any(k.startswith("on") for k in a)
     ]
+
+
+def test_the_commands_for_the_teacher_can_be_typed():
+    commands = re.findall(r"<code>autollm train ([^<]*)</code>", page.source("page.html"))
+    assert len(commands) == 3
+    for command in commands:
+        given = train.build_parser().parse_args(command.split())
+        assert given.film.endswith(".html")
+        train.plan_of(given, None)
 
 
 # --- the command ---------------------------------------------------------------------------------------

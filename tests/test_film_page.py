@@ -107,7 +107,7 @@ def opened(chrome, tmp_path, bag):
 
 def model_at(film, moment):
     """The model of a moment, in Python."""
-    alphabet = Alphabet(film["alphabet"])
+    alphabet = Alphabet("".join(film["letters"].values()))
     model = build(configure("bag", **film["sizes"]), alphabet.size)
     for name, param in parameters(model).items():
         param.v = unpacked(film["seen"][name][moment]).reshape(param.v.shape)
@@ -172,7 +172,7 @@ def gradient(film, moment, context, target):
 @pytest.mark.parametrize("word", ["emma", "ana", "bb"])
 def test_the_blame_is_the_gradient_of_python(opened, word):
     film = opened.film
-    tokens = Alphabet(film["alphabet"]).encode(word)
+    tokens = Alphabet("".join(film["letters"].values())).encode(word)
     context, target = [0, 0, 0, *tokens[:-1]][-3:], tokens[-1]
     typed = opened["typed"]
     typed.clear()
@@ -411,6 +411,24 @@ def test_hostile_words_are_only_ever_text(chrome, tmp_path):
     assert opened.errors() == []
 
 
+@pytest.mark.parametrize("model", ["bag", "mlp"])
+def test_letters_of_several_characters_stay_whole(chrome, tmp_path, model):
+    pytest.importorskip("regex", reason="it finds letters of several characters")
+    family = "👩‍👩‍👧"
+    film, _ = filmed(words_of([family + "क्षिab", "abक्षि" + family, "क्षिक्षिa"]), model=model, graphemes=True)
+    assert set(film["letters"].values()) == {"a", "b", family, "क्षि"}
+    opened = Page(chrome, tmp_path, film)
+    if model == "bag":
+        opened["typed"].clear()
+        opened.run("byId('typed').value = arguments[0]", family + "क्षि")
+        opened.run("byId('typed').dispatchEvent(new Event('input'))")
+        assert opened["unknown"].text == "" and opened["context"].text == f"·{family}क्षि"
+    else:
+        shown = opened["answer-bars"].get_property("textContent")
+        assert family in shown and "क्षि" in shown
+    assert opened.errors() == []
+
+
 @pytest.mark.parametrize(
     ("model", "sizes", "held_out"), [("mlp", {}, 20), ("bag", {"dim": 1000}, 0), ("counts", {}, 20)]
 )
@@ -427,7 +445,7 @@ def test_another_model_shows_its_answers(chrome, tmp_path, model, sizes, held_ou
         )
         assert opened["answer-now"].text.split("\n") == answer["words"][-1]
         assert opened["answer-start"].text.split("\n") == answer["words"][0]
-        likeliest = ["the end of the word", *film["alphabet"]][
+        likeliest = ["the end of the word", *film["letters"].values()][
             answer["letters"][int(np.argmax(unpacked(answer["chances"][-1])))]
         ]
         assert opened["answer-likeliest"].text.startswith(f"Likeliest: {likeliest} ")

@@ -1,12 +1,18 @@
 "use strict";
 // The arithmetic of the bag: logits = W (E[c1] + ... + E[cK]), as Python has it, in plain loops.
-// Token 0 is the end of a word, and what stands before its beginning; letter i of the alphabet is token i + 1.
+// Token 0 is the end of a word, and what stands before its beginning; letters are 1, 2, ....
 
 const film = JSON.parse(document.getElementById("film").textContent);
-const letters = Array.from(film.alphabet); // by characters, of which an emoji is one
-const V = letters.length + 1;
+const V = film.vocabulary;
+const letterOf = film.letters; // of a token: one character, or several that a reader takes for one letter
 const LAST = film.steps.length - 1; // the last moment
-const tokenOf = new Map(letters.map((letter, i) => [letter, i + 1]));
+const tokenOf = new Map(Object.entries(letterOf).map(([token, letter]) => [letter, Number(token)]));
+
+/** What was typed, letter by letter. An emoji is one character, though JavaScript counts two. */
+function split(text) {
+  if (Object.values(letterOf).every((letter) => Array.from(letter).length === 1)) return Array.from(text);
+  return Array.from(new Intl.Segmenter().segment(text), (part) => part.segment);
+}
 
 const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const digitOf = new Map(Array.from(DIGITS, (digit, i) => [digit, i]));
@@ -24,7 +30,8 @@ const tables = new Map();
 /** The parameters at a moment, each an array of V rows. They are unpacked when somebody asks. */
 function bagAt(moment) {
   if (!tables.has(moment)) {
-    const rows = (flat) => Array.from({ length: V }, (_, v) => flat.subarray(v * film.seen.dim, (v + 1) * film.seen.dim));
+    const rows = (flat) =>
+      Array.from({ length: V }, (_, v) => flat.subarray(v * film.seen.dim, (v + 1) * film.seen.dim));
     tables.set(moment, { E: rows(unpacked(film.seen.E[moment])), W: rows(unpacked(film.seen.W[moment])) });
   }
   return tables.get(moment);
@@ -69,7 +76,9 @@ function blameOf(bag, context, target) {
   const chances = softmax(scoresOf(bag, context));
   const scores = chances.map((chance, v) => chance - (v === target ? 1 : 0));
   const dh = h.map((_, d) => sum(scores.map((g, v) => g * bag.W[v][d])));
-  const E = bag.E.map((row, token) => row.map((_, d) => dh[d] * context.filter((one) => one === token).length));
+  const E = bag.E.map((row, token) =>
+    row.map((_, d) => dh[d] * context.filter((one) => one === token).length),
+  );
   return { scores, W: scores.map((g) => h.map((number) => g * number)), h: dh, E };
 }
 
@@ -100,5 +109,5 @@ function dreamed(bag, beginning, throwDice) {
     if (chosen === 0) break;
     tokens.push(chosen);
   }
-  return tokens.map((token) => letters[token - 1]).join("");
+  return tokens.map((token) => letterOf[token]).join("");
 }

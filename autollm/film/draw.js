@@ -2,7 +2,7 @@
 
 const byId = (id) => document.getElementById(id);
 const END = "·"; // how the page shows token 0
-const shown = (token) => (token === 0 ? END : letters[token - 1] === " " ? "␣" : letters[token - 1]);
+const shown = (token) => (token === 0 ? END : letterOf[token] === " " ? "␣" : letterOf[token]);
 const fixed = (number, digits = 3) => number.toFixed(digits).replace("-", "−");
 const signed = (number, digits = 3) => (number < 0 ? "" : "+") + fixed(number, digits);
 const percent = (chance) => (chance < 0.005 ? "under 1" : String(Math.round(100 * chance))) + " %";
@@ -49,12 +49,12 @@ function drawBars(place, says, tokens, chances) {
     place.children[i].title = `${shown(token)} ${percent(chances[i])}`;
   });
   const order = tokens.map((_, i) => i).sort((a, b) => chances[b] - chances[a]);
-  const named = order.slice(0, 3).flatMap((i) => [", ", letter(token_(tokens[i])), ` ${percent(chances[i])}`]);
-  says.replaceChildren("Likeliest: ", ...named.slice(1), ".");
+  const three = order.slice(0, 3).flatMap((i) => [", ", letter(named(tokens[i])), ` ${percent(chances[i])}`]);
+  says.replaceChildren("Likeliest: ", ...three.slice(1), ".");
   place.setAttribute("aria-label", says.textContent);
 }
 
-const token_ = (token) => (token === 0 ? "the end of the word" : shown(token));
+const named = (token) => (token === 0 ? "the end of the word" : shown(token));
 
 /** A list of words, each only ever text; with `slowly` they are written letter by letter. */
 function writeWords(list, words, slowly = false) {

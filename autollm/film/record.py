@@ -13,7 +13,7 @@ from autollm.buffers import Array
 from autollm.film import page
 from autollm.learning.alphabet import END
 from autollm.learning.examples import Examples, make_windows
-from autollm.learning.experiment import Corpus, Learned, judged_at_once, some_of
+from autollm.learning.experiment import Corpus, Learned, judged_at_once
 from autollm.learning.plan import Plan
 from autollm.learning.sampling import dream, next_scores
 from autollm.learning.training import Watch, mean_loss
@@ -24,6 +24,7 @@ MOMENTS = 40  # besides the one before the first step
 MOST_NUMBERS = 75_000  # of a bag, in all moments together: 225 kB of the page
 MOST_LETTERS_BACK = 12  # that a page has room to take apart
 FEWEST_MOMENTS = 8  # of a bag: with fewer it is recorded like any other model
+MOST_COUNTED = 2**18  # letters of the words that are counted
 MOST_JUDGED = 4096  # examples whose mean loss is taken at every moment
 
 MOST_BARS = 32  # letters shown after a beginning
@@ -48,6 +49,7 @@ class Bags:
     def __init__(self, model: Model, examples: Examples) -> None:
         self.params = parameters(model)
         contexts = examples.rows[:, : examples.first].reshape(-1)
+        self.tokens = range(len(self.params["E"].v))  # that the page shows
         self.often = np.bincount(contexts, minlength=len(self.params["E"].v))  # (V,): how often it is a clue
 
     def look(self) -> dict[str, Array]:
@@ -64,7 +66,12 @@ class Bags:
         axes = np.zeros((2, last.shape[1]))
         axes[: min(2, len(directions))] = directions[:2]
         tables = {name: [packed(moment[name]) for moment in moments] for name in self.params}
-        return tables | {"dim": last.shape[1], "axes": axes.tolist(), "centre": centre.tolist()}
+        return tables | {
+            "dim": last.shape[1],
+            "axes": axes.tolist(),
+            "centre": centre.tolist(),
+            "often": self.often.tolist(),
+        }
 
 
 class Answers:
@@ -72,15 +79,16 @@ class Answers:
 
     def __init__(self, model: Model, corpus: Corpus, plan: Plan) -> None:
         self.model, self.corpus, self.context, self.seed = model, corpus, plan.config.context, plan.seed
-        self.beginnings = beginnings(corpus.training)
+        self.beginnings = beginnings(corpus)
+        self.tokens: list[int] = []  # that the page shows
 
     def look(self) -> list[tuple[Array, list[str]]]:
         """Chances and words for every beginning, by the same dice at every moment."""
         return [(self._chances(beginning), self._words(beginning)) for beginning in self.beginnings]
 
     def _chances(self, beginning: str) -> Array:
-        tokens = np.full((1, self.context + len(beginning)), END, np.int32)
-        tokens[0, self.context :] = self.corpus.alphabet.encode(beginning)
+        letters = self.corpus.alphabet.encode(beginning)
+        tokens = np.array([[END] * self.context + letters], np.int32)
         scores = next_scores(self.model, tokens, self.context)[0].astype(np.float64)
         if not beginning:
             scores[END] = -np.inf  # a word has a letter
@@ -93,11 +101,16 @@ class Answers:
         longest = min(self.corpus.longest, LONGEST)
         alphabet = self.corpus.alphabet
         words = dream(self.model, alphabet, self.context, DREAMS, random, longest=longest, prefix=beginning)
-        return [word if len(word) <= LONGEST else word[: LONGEST - 1] + "…" for word in words]
+        return [
+            word
+            if alphabet.letters(word) <= LONGEST
+            else alphabet.decode(alphabet.encode(word)[: LONGEST - 1]) + "…"
+            for word in words
+        ]
 
     def told(self, moments: list[list[tuple[Array, list[str]]]]) -> dict[str, Any]:
         """For each beginning: the letters that are likeliest in the end, their chances, and the words."""
-        answers = []
+        answers: list[dict[str, Any]] = []
         for number, beginning in enumerate(self.beginnings):
             seen = [moment[number] for moment in moments]
             shown = np.sort(np.argsort(-seen[-1][0], kind="stable")[:MOST_BARS])
@@ -106,6 +119,7 @@ class Answers:
             answers.append(
                 {"beginning": beginning, "letters": shown.tolist(), "chances": chances, "words": words}
             )
+        self.tokens = sorted({token for answer in answers for token in answer["letters"]})
         return {"answers": answers}
 
 
@@ -156,6 +170,7 @@ class Recorder:
         if self.moments[-1].steps < learned.run.steps:
             self._look(learned.run.steps, learned.run.seconds)
         plan, corpus, moments = self.plan, self.corpus, self.moments
+        seen = self.eye.told([moment.seen for moment in moments])
         return {
             "model": plan.config.name,
             "sizes": plan.config.sizes,
@@ -165,20 +180,23 @@ class Recorder:
             "optimiser": plan.optimiser,
             "parameters": learned.parameters,
             "words": len(corpus.training),
-            "alphabet": corpus.alphabet.characters,
+            "vocabulary": corpus.alphabet.size,
+            "letters": {
+                str(token): corpus.alphabet.decode([token]) for token in self.eye.tokens if token != END
+            },
             "longest": corpus.longest,
             "interrupted": learned.run.interrupted,
             "tooLarge": self.too_large,
             "blind": math.log(corpus.alphabet.size),
             "least": least_loss(corpus, plan.config.context),
-            "beginning": max(beginnings(corpus.training), key=len),
+            "beginning": max(beginnings(corpus), key=len),
             "steps": [moment.steps for moment in moments],
             "seconds": [round(moment.seconds, 6) for moment in moments],
             "loss": [round(min(moment.loss, 1000.0), 5) for moment in moments],
             "heldOut": [
                 round(min(moment.held_out, 1000.0), 5) for moment in moments if moment.held_out is not None
             ],
-            "seen": self.eye.told([moment.seen for moment in moments]),
+            "seen": seen,
         }
 
 
@@ -200,20 +218,26 @@ def few_of(examples: Examples) -> Examples:
     return examples[:: -(-examples.targets // MOST_JUDGED)]
 
 
-def beginnings(words: list[str]) -> list[str]:
+def few_words(words: list[str]) -> list[str]:
+    """Words, evenly spread, that are counted in a moment: all, if they are not too many."""
+    return words[:: -(-sum(map(len, words)) // MOST_COUNTED)]
+
+
+def beginnings(corpus: Corpus) -> list[str]:
     """The empty beginning, the commonest two of one letter, and the commonest of two and of three letters."""
-    found = [""]
+    alphabet, found = corpus.alphabet, [""]
+    words = [alphabet.fold(word) for word in few_words(corpus.training)]
     for length, count in ((1, 2), (2, 1), (3, 1)):
         starts = Counter(word[:length] for word in words if len(word) > length)
-        found += [start for start, _ in starts.most_common(count)]
+        found += [alphabet.decode(alphabet.encode(start)) for start, _ in starts.most_common(count)]
     return found
 
 
 def least_loss(corpus: Corpus, context: int) -> float:
     """The loss in nats per letter that nobody who sees `context` letters can get below on these words: the
     entropy of a letter, given the letters before it, as they were counted."""
-    windows = make_windows(corpus.training, corpus.alphabet, min(context, corpus.longest + 1))
-    rows = some_of(windows, 1).rows
+    words = few_words(corpus.training)
+    rows = make_windows(words, corpus.alphabet, min(context, corpus.longest + 1)).rows
     _, pairs = np.unique(rows, axis=0, return_counts=True)
     _, contexts = np.unique(rows[:, :-1], axis=0, return_counts=True)
     return float((contexts @ np.log(contexts) - pairs @ np.log(pairs)) / len(rows))
