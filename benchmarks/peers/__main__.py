@@ -85,7 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.peers",
         description="Steps per second of a training step, written in other ways, beside ours: each on one\n"
         "core in a process of its own, in turn, after it was held against the same steps of a\n"
-        "reference. The ratio is ours to theirs, the median over the rounds: below 1, they are\n"
+        "reference. Seconds are of processor time, so that what else runs on the machine weighs\n"
+        "less. The ratio is ours to theirs, the median over the rounds: below 1, they are\n"
         "faster. What is not installed is left out; `pip install -e '.[peers]'` brings JAX and\n"
         "PyTorch, the variable CC names the C compiler, and CFLAGS the processor to compile\n"
         "for, instead of -march=native. PyTorch compiles for up to a minute each time.",
@@ -133,10 +134,13 @@ def loss(peer: Peer, workload: str) -> float:
 
 
 def timed(peer: Peer, seconds: float) -> float:
-    """Steps per second, in bursts of about a tenth of the time."""
+    """Steps per second of the processor's time, in bursts of about a tenth of the time.
+
+    On one core that is the time on the clock, less what other processes take of it.
+    """
     steps, burst = 0, 100
-    start = time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
+    start = time.process_time()
+    while (elapsed := time.process_time() - start) < seconds:
         peer.run(burst)
         steps += burst
         if elapsed == 0 or burst < 0.1 * seconds * steps / elapsed:
