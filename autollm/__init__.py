@@ -8,7 +8,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from autollm.interrupts import interrupts, is_command
+from autollm import interrupts
 
 if TYPE_CHECKING:
     from autollm.bricks.attention import causal_attention
@@ -79,5 +79,5 @@ def __dir__() -> list[str]:
     return [*globals(), *__all__]
 
 
-if is_command():
-    interrupts.install()  # from here on, so that also while numba is imported Ctrl-C is one line
+if interrupts.is_command():
+    interrupts.interrupts.install()  # from here on, so that also while numba is imported Ctrl-C is one line

@@ -90,7 +90,7 @@ def run(command: Callable[[], int]) -> int:
         if getattr(sys, stream) is None:  # it was closed before the start
             setattr(sys, stream, open(os.devnull, mode))  # noqa: SIM115  (open to the end)
     warnings.showwarning = lambda message, *_: say(f"autollm: warning: {message}")
-    _write_as_it_is_read()
+    _set_encoding()
     with interrupts.handled():
         return _status(command)
 
@@ -151,7 +151,7 @@ def told_of_memory(error: MemoryError) -> str:
     return f"not enough memory: {error}".removesuffix(": ")
 
 
-def _write_as_it_is_read() -> None:
+def _set_encoding() -> None:
     """Files and pipes get UTF-8; a terminal what it says it can show, and codes for the rest."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

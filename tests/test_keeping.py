@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from commands import Running, autollm, fresh
 
-from autollm import cli, files, remarks, train
+from autollm import cli, files, interrupts, remarks, train
 from autollm.learning import checkpoint
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.checkpoint import Checkpoint
@@ -271,3 +271,24 @@ def test_a_new_model_is_not_saved_when_it_has_diverged(capsys, target):
     old = target.read_bytes()
     assert cli.run(lambda: train.main(["--steps", "2000", "--lr", "1e6", "--save", str(target)])) == 1
     assert target.read_bytes() == old
+
+
+@pytest.mark.parametrize(
+    ("argv", "started", "expected"),
+    [
+        (["-m", "--steps"], ["python", "-m", "autollm.train", "--steps"], True),
+        (["-m"], ["python", "-X", "dev", "-m", "autollm"], True),
+        (["-m"], ["python", "-m", "pytest"], False),
+        (["-m"], ["python", "-m", "autollmish"], False),
+        (["/usr/bin/autollm", "train"], ["python", "/usr/bin/autollm", "train"], True),
+        (["autollm.exe"], ["python", "autollm.exe"], True),
+        (["mine.py", "-m", "autollm"], ["python", "mine.py", "-m", "autollm"], False),
+        (["-c"], ["python", "-c", "import autollm"], False),
+        ([""], ["python"], False),
+        ([], ["python"], False),
+    ],
+)
+def test_only_a_command_takes_the_signals_when_the_package_is_imported(monkeypatch, argv, started, expected):
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", started)
+    assert interrupts.is_command() == expected
