@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         print(_results(learned, judgement, samples))
     sys.stdout.flush()
-    tell(f"{learned.run.steps / learned.run.seconds:,.0f} steps per second")
+    tell(told_speed(learned))
     if not interrupts.came:
         options.tell_of_few(tell, samples.words, given.samples)
     if samples.words:
@@ -209,6 +209,14 @@ def advice(words: int, config: Config) -> str:
     """Which model learns most of so many words, as measured in the README; nothing if it is this one."""
     name, options = ("mlp+counts", "mlp --counts") if words >= TOO_FEW_FOR_A_NET else ("counts", "counts")
     return "" if config.name == name else f"of {words:,} words --model {options} usually learns most"
+
+
+def told_speed(learned: Learned) -> str:
+    """How fast it learned: by steps, or by counting."""
+    run = learned.run
+    if not learned.parameters:
+        return f"{len(learned.corpus.training):,} words counted in {run.seconds:.3f} seconds"
+    return f"{run.steps / run.seconds:,.0f} steps per second"
 
 
 def plan_of(given: argparse.Namespace, known: Config | None) -> Plan:

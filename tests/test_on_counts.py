@@ -223,6 +223,13 @@ def test_counting_takes_less_than_its_second_and_says_so(capsys, tmp_path):
     assert len(set(words[1])) == 1 < len(set(words[0])) and words[2] != words[0]
 
 
+def test_words_counted_are_told_instead_of_steps(capsys):
+    assert cli.run(lambda: train.main(["--model", "counts"])) == 0
+    err = capsys.readouterr().err
+    assert re.search(r"^80 words counted in \d+\.\d{3} seconds$", err, re.MULTILINE)
+    assert "steps per second" not in err
+
+
 def test_the_same_seed_and_steps_give_the_same_bytes_on_counts(capsys, tmp_path):
     files = []
     for i in range(2):
