@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -73,6 +75,15 @@ def beside(seconds: float) -> dict[str, float]:
     numbers = _numbers()
     runs = {"interpreter": interpret, "fma": lambda n: fma(numbers, n)}
     return {name: _speed(run, seconds) for name, run in runs.items()}
+
+
+@contextmanager
+def around(seconds: float) -> Iterator[dict[str, list[float]]]:
+    """Run them before and after what is done in here; then the dict has the mean of both speeds of each."""
+    before, means = beside(seconds), dict[str, list[float]]()
+    yield means
+    after = beside(seconds)
+    means |= {name: [(before[name] + after[name]) / 2] for name in before}
 
 
 def _speed(run: Any, seconds: float) -> float:

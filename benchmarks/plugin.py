@@ -13,6 +13,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,11 +134,12 @@ class Suite:
                 self.units[name] = _units(run, fresh, seconds * self.pace.seconds)
             n = self.units[name]
             run(max(n // 10, 1), *fresh())  # fills caches that other benchmarks have emptied
-            before = calibrators.beside(self.pace.seconds / 5) if explained else {}
-            benchmark.pedantic(run, setup=lambda: ((n, *fresh()), {}), rounds=self.pace.rounds)
-            after = calibrators.beside(self.pace.seconds / 5) if explained else {}
-            facts |= {name: [(before[name] + after[name]) / 2] for name in before}
-            benchmark.extra_info.update(facts, unit=unit, work=[n * per_call] * self.pace.rounds)
+            around: AbstractContextManager[dict[str, list[float]]] = nullcontext({})
+            if explained:
+                around = calibrators.around(self.pace.seconds / 5)
+            with around as beside:
+                benchmark.pedantic(run, setup=lambda: ((n, *fresh()), {}), rounds=self.pace.rounds)
+            benchmark.extra_info.update(facts | beside, unit=unit, work=[n * per_call] * self.pace.rounds)
 
         yield measure
         del scatter

@@ -189,6 +189,12 @@ def test_neighbours_that_take_a_third():
     assert "neighbours take 33% of this core and its clock moves by 0%" in found["told"]
 
 
+def test_neighbours_that_disturb_most_turns():
+    """The best speed is that of the few that nobody disturbed: 4 of 10; the others take twice as long."""
+    found = probe.judge(np.tile([0.001] * 4 + [0.002] * 6, 700))
+    assert found["taken"] == pytest.approx(1 - 1 / 1.6, abs=0.01)
+
+
 def test_a_clock_that_moves():
     """Five seconds at 1 ms a turn, then five at 1.25 ms: nobody takes anything."""
     found = probe.judge(np.concatenate([np.full(5_000, 0.001), np.full(4_000, 0.00125)]))
@@ -232,3 +238,11 @@ def test_calibrators_beside_a_visit_count_turns(monkeypatch):
     monkeypatch.setattr(calibrators, "fma", turns(2))
     found = calibrators.beside(0.5)
     assert found == {"interpreter": pytest.approx(1000.0), "fma": pytest.approx(500.0)}
+
+
+def test_calibrators_around_a_visit_are_the_means_of_before_and_after(monkeypatch):
+    told = iter([{"interpreter": 10.0, "fma": 100.0}, {"interpreter": 20.0, "fma": 300.0}])
+    monkeypatch.setattr(calibrators, "beside", lambda seconds: next(told))
+    with calibrators.around(0.01) as means:
+        assert means == {}
+    assert means == {"interpreter": [15.0], "fma": [200.0]}

@@ -42,6 +42,14 @@ def test_a_copy_trains_as_ordered_on_its_own_core(copy):
     assert copy.speed("64x3x32", steps=20) > 0
 
 
+@needs_pinning
+def test_there_is_a_copy_for_every_core_that_may_be_used(monkeypatch):
+    assert copies.cores() == sorted(os.sched_getaffinity(0))
+    monkeypatch.setattr(copies.os, "sched_getaffinity", lambda pid: {7, 2, 5})
+    monkeypatch.setattr(copies, "Copy", lambda core: SimpleNamespace(core=core, answer=lambda: None))
+    assert [copy.core for copy in copies.Copies().all] == [2, 5, 7]
+
+
 def test_a_copy_that_fails_says_why(copy):
     with pytest.raises(InputError, match="KeyError: 'no-such-workload'"):
         copy.speed("no-such-workload", steps=1)

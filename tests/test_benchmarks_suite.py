@@ -19,7 +19,6 @@ pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not insta
 from benchmarks import (
     plugin,
 )
-from benchmarks import workloads as work
 from benchmarks.compare.runs import load
 
 ROOT = Path(__file__).parent.parent
@@ -117,7 +116,7 @@ def host(tmp_path):
 def test_a_run_of_a_part_leaves_its_files_without_the_name_of_the_host(tmp_path, host):
     """Nor does one that pytest-benchmark itself is asked for; and both say that the run is not whole."""
     done = pytest_in_the_repository(
-        *("--benchmark", "--smoke", "-k", "interpreter or test_update"),
+        *("--benchmark", "--smoke", "-k", "interpreter or (test_step and 64x3x32 and not reordered)"),
         *("--benchmark-json", str(tmp_path / "ours.json"), "--benchmark-save=mine", "--benchmark-save-data"),
         *("--benchmark-storage", f"file://{tmp_path}/saved"),
         env=host,
@@ -128,7 +127,11 @@ def test_a_run_of_a_part_leaves_its_files_without_the_name_of_the_host(tmp_path,
     assert len(files) == 2
     for file in files:
         run = load(file)
-        assert set(run.series) == {"interpreter", *(f"update[{size}]" for size in work.SIZES)}
+        kinds = "step", "ceiling", "forward", "forward_backward", "update", "draw"  # all of test_step.py
+        assert set(run.series) == {"interpreter", *(f"{kind}[64x3x32]" for kind in kinds)}
+        facts = run.series["step[64x3x32]"].facts
+        assert len(facts["interpreter"]) == len(facts["fma"]) == 1, "calibrators beside its only visit"
+        assert "will not show" in run.probe
         assert run.smoke and not run.complete
         assert HOST not in str(file) and HOST.encode() not in file.read_bytes()
         assert str(ROOT).encode() not in file.read_bytes()
@@ -142,20 +145,19 @@ def test_ctrl_c_leaves_a_file_that_says_it_is_incomplete(tmp_path):
         "import os, signal, pytest\n"
         "@pytest.hookimpl(wrapper=True)\n"
         "def pytest_runtest_call(item):\n"
-        "    if 'update' in item.name and '1024' in item.name:\n"
+        "    if 'one_second' in item.name and '256x8x64' in item.name:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return (yield)\n"
     )
     signal.signal(signal.SIGINT, signal.default_int_handler)
     done = pytest_in_the_repository(
-        *("--benchmark", "--smoke", "--benchmark-json", str(tmp_path / "ours.json"), "-k", "test_update"),
-        *("-p", "interrupting"),
+        *("--benchmark", "--smoke", "--benchmark-json", str(tmp_path / "ours.json"), "-p", "interrupting"),
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     assert done.returncode == pytest.ExitCode.INTERRUPTED
     assert "INTERNALERROR" not in done.stdout and "Traceback" not in done.stderr
     run = load(tmp_path / "ours.json")
-    assert set(run.series) == {"update[64x3x32]", "update[256x8x64]"}
+    assert set(run.series) == {"one_second[64x3x32]"}
     assert not run.complete
 
 

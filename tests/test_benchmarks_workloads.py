@@ -20,6 +20,7 @@ from benchmarks import (
     test_budget,
     test_calibrators,
     test_scale,
+    test_step,
     tracing,
 )
 from benchmarks import workloads as work
@@ -141,6 +142,12 @@ def test_the_counts_of_a_step_know_the_words():
     model = work.fresh_model(work.WORKLOADS[name])
     assert model.counts.tables["times"].sum() > len(work.WORDS)
     assert work.golden_loss(name) < work.golden_loss("mlp-256x8x32") - 0.5
+
+
+@pytest.mark.parametrize("size", [SIZE, "mlp-256x8x32"])
+def test_calibrators_run_beside_the_steps_that_have_a_ceiling(measured, size):
+    test_step.test_step(measured, size)
+    assert (measured.unit, measured.facts["explained"]) == ("steps/s", size in work.SIZES)
 
 
 def test_one_second_keeps_its_steps_and_loss(measured, monkeypatch):
