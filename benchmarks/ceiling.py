@@ -15,12 +15,21 @@ from autollm.buffers import aligned
 from autollm.kernels.cross_entropy import xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
 from autollm.kernels.examples import draw
+from autollm.kernels.kernel import dispatcher_of
 from autollm.kernels.matmul import matmul_wh_backward, matmul_wh_forward
 from autollm.kernels.optim import sgd_update
 from autollm.learning.batches import random_bits
 from autollm.learning.optim import flatten
 from autollm.models import parameters
 from benchmarks.workloads import Workload, block_of, examples_of
+
+# Compiled code calls kernels through numba, not as the builtin functions that they are to Python.
+draw, sgd_update = map(dispatcher_of, (draw, sgd_update))
+matmul_wh_forward, matmul_wh_backward = map(dispatcher_of, (matmul_wh_forward, matmul_wh_backward))
+embedding_bag_forward, embedding_bag_backward = map(
+    dispatcher_of, (embedding_bag_forward, embedding_bag_backward)
+)
+xent_from_logits_forward = dispatcher_of(xent_from_logits_forward)
 
 
 @njit
