@@ -4,18 +4,19 @@
     python tests/mutants.py --random 20        so many, drawn anew each time; the seed is printed
     python tests/mutants.py --only kernels/    those in files whose path begins so
 
-The faults are in mutants.toml, each with a line to find, what to put in its place, and the tests that
-should notice. A fault that no test notices survives, and then this command ends with status 1. One that
-cannot matter is listed there with the reason, and is not tried.
+The faults are in mutants.toml, each with what to find, what to put in its place, and the tests that should
+notice. A fault that they do not notice survives, and then this command ends with status 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,16 +33,15 @@ LONGEST = 300  # seconds that a fault may take; one that makes the tests hang is
 
 @dataclass(frozen=True)
 class Fault:
-    """One line of the project, made wrong. `find` stands in `file` exactly once."""
+    """A piece of a file, made wrong. It stands there exactly once."""
 
     file: str
     find: str
     replace: str
-    tests: str  # arguments for pytest: the tests that should fail
-    harmless: str = ""  # why no test can notice it
+    tests: str  # arguments for pytest: the tests that should fail; or the reason why none can
 
     def put_into(self, root: Path) -> None:
-        """Make the fault in a copy of the project. Raises ValueError if its line is not there once."""
+        """Make the fault in a copy of the project. Raises ValueError unless its text is there once."""
         path = root / self.file
         source = path.read_text(encoding="utf-8")
         if source.count(self.find) != 1 or self.find == self.replace:
@@ -49,12 +49,18 @@ class Fault:
         path.write_text(source.replace(self.find, self.replace), encoding="utf-8")
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.find.strip()}  ->  {self.replace.strip()}"
+        return f"{self.file}: {self.find!r} -> {self.replace!r}"
 
 
-def read_faults() -> list[Fault]:
+def read_faults(kind: str = "faults") -> list[Fault]:
+    """Those to be noticed, or the "harmless" ones."""
     with FAULTS.open("rb") as file:
-        return [Fault(**entry) for entry in tomllib.load(file)["fault"]]
+        listed = tomllib.load(file)["file"]
+    return [
+        Fault(entry["path"], find, replace, *(own or [entry["tests"]]))
+        for entry in listed
+        for find, replace, *own in entry.get(kind, [])
+    ]
 
 
 def copy_project(target: Path) -> None:
@@ -81,12 +87,17 @@ def run_tests(tests: str, cache: Path, fault: Fault | None = None) -> int | None
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(root),  # for the processes that tests start elsewhere
         }
-        try:
-            return subprocess.run(
-                command, cwd=root, env=environment, capture_output=True, timeout=LONGEST
-            ).returncode
-        except subprocess.TimeoutExpired:
-            return None
+        with subprocess.Popen(
+            command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, start_new_session=True,
+        ) as tests_run:  # fmt: skip
+            try:
+                return tests_run.wait(LONGEST)
+            except subprocess.TimeoutExpired:
+                return None
+            finally:
+                with contextlib.suppress(ProcessLookupError):  # with all that the tests have started
+                    os.killpg(tests_run.pid, signal.SIGKILL)
 
 
 def is_noticed(fault: Fault, cache: Path) -> bool:
@@ -107,17 +118,17 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="PATH", help="files whose path begins so")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="so many at once")
     options = parser.parse_args()
-    faults = [f for f in read_faults() if f.file.startswith(options.only) and not f.harmless]
+    faults = [fault for fault in read_faults() if fault.file.startswith(options.only)]
     if options.random is not None:
         print(f"--random {options.random} --seed {options.seed}")
         faults = random.Random(options.seed).sample(faults, min(options.random, len(faults)))
     survivors = 0
-    with tempfile.TemporaryDirectory(prefix="mutants-") as cache:
-        if run_tests("tests/test_node.py", Path(cache)) != 0:
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(options.jobs) as pool:
+        cache = Path(folder)
+        if run_tests("tests/test_node.py", cache) != 0:
             parser.error("tests/test_node.py fails in a copy of the project that has no fault")
-    with tempfile.TemporaryDirectory(prefix="mutants-") as cache, ThreadPoolExecutor(options.jobs) as pool:
         for fault, noticed in zip(
-            faults, pool.map(lambda f: is_noticed(f, Path(cache)), faults), strict=True
+            faults, pool.map(lambda fault: is_noticed(fault, cache), faults), strict=True
         ):
             survivors += not noticed
             print(f"{'noticed ' if noticed else 'SURVIVES'}  {fault}", flush=True)
