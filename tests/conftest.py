@@ -5,6 +5,9 @@ import signal
 
 import pytest
 
+# Read when NumPy is loaded: on a busy machine, threads that wait for each other take ten times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # What pytest-xdist tells its workers is not for the pytest runs that a test starts.
