@@ -23,6 +23,8 @@ def test_spread_and_drift_of_known_rounds():
     durations = [10.0, 10.0, 10.0, 20.0, 20.0, 20.0, 40.0, 40.0, 40.0]
     assert noise.of_rounds(durations, [10] * 9) == {"spread": 1.5, "drift": 3.0}
     assert noise.of_rounds(durations[::-1], [10] * 9) == {"spread": 1.5, "drift": -0.75}
+    rising = [float(seconds) for seconds in range(1, 10)]  # quartiles 3, 5, 7; thirds 2 and 8
+    assert noise.of_rounds(rising, [1] * 9) == {"spread": 0.8, "drift": 3.0}
     assert noise.of_rounds([1.0, 2.0, 4.0], [1, 2, 4]) == {"spread": 0.0, "drift": 0.0}, "per unit of work"
 
 
@@ -151,6 +153,17 @@ def test_settings_that_change_speed_are_told_and_no_others(monkeypatch):
     facts = machine.describe()
     assert facts["environment"]["OMP_NUM_THREADS"] == "3"
     assert "SECRET" not in json.dumps(facts)
+
+
+def test_a_container_leaves_a_mark(monkeypatch):
+    monkeypatch.delenv("container", raising=False)
+    monkeypatch.setattr(machine.Path, "exists", lambda path: False)
+    assert not machine._container()
+    monkeypatch.setattr(machine.Path, "exists", lambda path: path.name == ".dockerenv")
+    assert machine._container()
+    monkeypatch.setattr(machine.Path, "exists", lambda path: False)
+    monkeypatch.setenv("container", "podman")
+    assert machine._container()
 
 
 def test_a_package_that_is_not_there(monkeypatch):

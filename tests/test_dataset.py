@@ -206,6 +206,11 @@ def test_batches_of_nothing_are_refused(shape, first):
         next(batches(empty, 2, seed=0))
 
 
+def test_batches_of_no_examples_are_refused():
+    with pytest.raises(ValueError, match="at least 1 example, got 0"):
+        next(batches(make_windows(["ab"], Alphabet("ab"), 2), 0, seed=0))
+
+
 @pytest.mark.parametrize("make", [make_windows, make_sequences])
 def test_examples_of_no_words_are_refused(make):
     with pytest.raises(InputError, match="no words"):

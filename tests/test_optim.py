@@ -218,6 +218,15 @@ def test_warming_up_rises_in_a_straight_line_from_more_than_nothing():
     assert schedule(0.2) == schedule(1.0) == 1.0
 
 
+def test_a_gradient_that_was_there_before_the_optimiser_is_not_lost():
+    first, second = Param([1.0, 2.0]), Param([[3.0]])
+    first.back(np.float32([10, 20]))
+    second.back(np.float32([[30]]))
+    SGD([first, second]).step(0.1)
+    np.testing.assert_allclose(first.v, [0, 0], atol=1e-6)
+    np.testing.assert_allclose(second.v, [[0]], atol=1e-6)
+
+
 def test_two_optimisers_of_the_same_parameters_share_their_vectors():
     params = [Param(np.ones((2, 3))), Param(np.ones(4))]
     first, second = SGD(params), Adam(params)
