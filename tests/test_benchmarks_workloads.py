@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,17 @@ def test_each_part_of_the_fingerprint_is_of_its_own_thing(monkeypatch, tmp_path)
         with monkeypatch.context() as patch:
             less = {key: one for key, one in work.WORKLOADS.items() if key != name}
             assert digests(patch, WORKLOADS=less)["configuration"] != before["configuration"]
+
+
+@pytest.mark.parametrize("name", work.WORKLOADS)
+def test_every_setting_of_a_workload_is_in_the_fingerprint(monkeypatch, name):
+    one = work.WORKLOADS[name]
+    before = digests(monkeypatch)["configuration"]
+    longer = replace(one.config, sizes=one.config.sizes | {"context": one.config.context + 1})
+    for change in ({"batch": one.batch + 1}, {"rate": 2 * one.rate}, {"optimiser": "x"}, {"config": longer}):
+        with monkeypatch.context() as patch:
+            changed = work.WORKLOADS | {name: replace(one, **change)}
+            assert digests(patch, WORKLOADS=changed)["configuration"] != before, change
 
 
 def test_the_sources_are_all_that_is_timed_or_times_it(monkeypatch, tmp_path):
