@@ -59,6 +59,7 @@ def test_another_seed_holds_out_other_words():
     first, second, again = (split(NAMES.distinct, 200, seed)[1] for seed in (0, 1, 0))
     assert first == again
     assert 5 < len(set(first) & set(second)) < 80  # 200 of 1200, twice: 33 are expected in both
+    assert Corpus.of(NAMES, 200, seed=1).held_out == second
 
 
 @pytest.mark.parametrize(
