@@ -15,6 +15,7 @@ import pytest
 from commands import Running, autollm, fresh
 
 from autollm import cli, files, interrupts, remarks, train
+from autollm.errors import InputError
 from autollm.learning import checkpoint
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.checkpoint import Checkpoint
@@ -34,6 +35,20 @@ def is_saved(path):
     model = checkpoint.load(str(path)).model
     assert os.listdir(path.parent) == [path.name], "and nothing else is left there"
     return all(np.isfinite(param.v).all() for param in parameters(model).values())
+
+
+def test_a_save_that_fails_leaves_no_file_behind(target, monkeypatch):
+    """The last step fails, when all of it has been written."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    target.write_text("what was there")
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        files.replace_file(str(target), b"what is new")
+    assert os.listdir(target.parent) == [target.name]
+    assert target.read_text() == "what was there"
 
 
 # --- output that cannot be written ---------------------------------------------------------------------

@@ -18,6 +18,7 @@ import pytest
 import autollm.kernels
 from autollm.kernels import errors, simd
 from autollm.kernels import kernel as decorator
+from autollm.kernels.arguments import check_types
 from autollm.kernels.kernel import dispatcher_of
 
 KERNELS = Path(decorator.__file__).parent
@@ -259,6 +260,10 @@ def test_other_types_are_refused_by_name(place, value, message):
 def test_a_wrong_number_of_arguments_is_refused():
     with pytest.raises(TypeError, match="argument"):
         scale(*GOOD[:2])
+    kernel = dispatcher_of(scale)  # in plain Python there is no numba to count first
+    for given in (GOOD[:2], (*GOOD, 1.0)):
+        with pytest.raises(TypeError, match=rf"^scale takes .*; got {len(given)} arguments$"):
+            check_types(kernel.py_func, kernel.arguments, given)
 
 
 @pytest.mark.parametrize("bad", [-1, 2, 2**31 - 1])
