@@ -48,6 +48,7 @@ def test_no_kernel_is_compiled_as_if_there_were_no_nan_and_no_infinity():
     allowed = {"reassoc", "contract", "nsz", "arcp"}
     for name, kernel in all_kernels():
         assert set(dispatcher_of(kernel).targetoptions["fastmath"]) <= allowed, name
+        assert dispatcher_of(kernel).targetoptions["error_model"] == "numpy", f"{name}: 1 / 0 is infinite"
 
     @decorator.helper
     def larger(a, b):
