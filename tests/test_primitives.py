@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from table import ROWS, Case, Probe, letters
 
+import autollm
 from autollm import bricks, buffers, node
 from autollm.kernels.kernel import dispatcher_of
 from autollm.kernels.layout import concat_backward, concat_forward
@@ -422,3 +423,10 @@ def test_ids_changed_after_the_forward_pass_cannot_harm(name, key):
     else:
         with pytest.raises(IndexError, match=r"1000000"):
             out.back(u)
+
+
+def test_rows_are_copied_once_and_when_somebody_looks():
+    table = node.Param(np.arange(6).reshape(3, 2))
+    rows = autollm.gather_rows(table, np.array([[0, 2]], np.int32))
+    np.testing.assert_array_equal(rows.v, [[[0, 1], [4, 5]]])
+    assert rows.v is rows.v
