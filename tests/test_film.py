@@ -120,6 +120,17 @@ def test_every_moment_is_the_model_as_it_was():
     assert film["loss"][-1] == pytest.approx(mean_loss(learned.model, learned.examples), abs=1e-5)
 
 
+def test_the_map_is_centred_where_letters_are_read_and_blind_guessing_is_by_all_tokens():
+    film, learned = filmed()
+    E, alphabet = learned.model.E.v.astype(np.float64), learned.corpus.alphabet
+    contexts = learned.examples.rows[:, :-1]
+    np.testing.assert_allclose(film["seen"]["centre"], E[contexts].mean(axis=(0, 1)), atol=1e-5)
+    assert film["blind"] == pytest.approx(np.log(alphabet.size))
+    np.testing.assert_allclose(
+        np.array(film["seen"]["axes"]) @ np.array(film["seen"]["axes"]).T, np.eye(2), atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("model", ["bag", "gpt"])
 def test_recording_changes_nothing(model):
     _, recorded = filmed(model=model, steps=100)
