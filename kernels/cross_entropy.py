@@ -20,11 +20,11 @@ from autollm.kernels.simd import (
 @helper
 def count_targets(targets, V):
     """How many targets are not -1. Raises IdError for one outside -1..V-1."""
-    count, top = 0, np.uint32(0)
+    count, lowest, highest = 0, np.int32(-1), np.int32(-1)
     for b in range(targets.size):
-        top = max(top, np.uint32(targets[b] + np.int32(1)))  # one below -1, read as unsigned, is huge
+        lowest, highest = min(lowest, targets[b]), max(highest, targets[b])
         count += targets[b] >= 0
-    if top > V:
+    if lowest < -1 or highest >= V:
         for b in range(targets.size):
             if targets[b] < -1 or targets[b] >= V:
                 raise IdError("id {} at position {} is outside -1..{}", targets[b], b, V - 1)
