@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,9 +43,22 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = [str(BENCHMARKS)]
     config.option.benchmark_only = True
-    from benchmarks import plugin  # only now: it needs what the benchmark extra installs
+    with one_thread():
+        from benchmarks import plugin  # only now: it needs what the benchmark extra installs
 
     config.pluginmanager.register(plugin.Suite(config), "autollm-benchmarks")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """If NumPy is imported in here, its products use one thread: OpenBLAS reads this once. Processes that the
+    suite starts are not to inherit it."""
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    yield
+    del os.environ["OPENBLAS_NUM_THREADS"]
+    if before is not None:
+        os.environ["OPENBLAS_NUM_THREADS"] = before
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -13,6 +13,9 @@ from numba import njit
 
 FMA_CHAIN = 8  # multiply-adds with each number that is loaded; more would wait for one another
 FMA_SIZE = 1024  # numbers: 4 KB, which any core keeps in its first cache
+FMA_GFLOP = 2 * FMA_CHAIN * FMA_SIZE / 1e9  # of one time
+
+Loop = tuple[Callable[[int], Any], float]  # makes so many turns; what one of them counts
 
 
 @njit
@@ -70,19 +73,27 @@ def _numbers() -> np.ndarray:
     return numbers
 
 
-def beside(seconds: float) -> dict[str, float]:
-    """The speeds of `interpret` and `fma` at this moment, in turns a second, each for about so long."""
-    numbers = _numbers()
-    runs = {"interpreter": interpret, "fma": lambda n: fma(numbers, n)}
-    return {name: _speed(run, seconds) for name, run in runs.items()}
+def multiply_adds(n: int) -> None:
+    """`fma`, of numbers that are at hand."""
+    fma(_numbers(), n)
+
+
+# What runs beside each visit to a training step, in turns; and beside one to a kernel, in GFLOP.
+OF_STEPS: dict[str, Loop] = {"interpreter": (interpret, 1.0), "fma": (multiply_adds, 1.0)}
+OF_KERNELS: dict[str, Loop] = {"peak": (multiply_adds, FMA_GFLOP)}
+
+
+def beside(loops: Mapping[str, Loop], seconds: float) -> dict[str, float]:
+    """The speeds of these loops at this moment: what they count in a second, each run for about so long."""
+    return {name: counted * _speed(run, seconds) for name, (run, counted) in loops.items()}
 
 
 @contextmanager
-def around(seconds: float) -> Iterator[dict[str, list[float]]]:
+def around(loops: Mapping[str, Loop], seconds: float) -> Iterator[dict[str, list[float]]]:
     """Run them before and after what is done in here; then the dict has the mean of both speeds of each."""
-    before, means = beside(seconds), dict[str, list[float]]()
+    before, means = beside(loops, seconds), dict[str, list[float]]()
     yield means
-    after = beside(seconds)
+    after = beside(loops, seconds)
     means |= {name: [(before[name] + after[name]) / 2] for name in before}
 
 

@@ -12,8 +12,7 @@ import random
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,22 +123,19 @@ class Suite:
             *,
             per_call: float = 1.0,
             seconds: float = 1.0,
-            explained: bool = False,
+            beside: Mapping[str, calibrators.Loop] | None = None,
             **facts: Any,
         ) -> None:
             """`per_call` is what one of `n` counts in `unit`, `seconds` how long a round is, relative to
-            the others, `explained` whether calibrators run before and after; facts are kept with the
-            results."""
+            the others, `beside` what runs before and after the rounds; its speeds and the facts are kept
+            with the results."""
             if name not in self.units:
                 self.units[name] = _units(run, fresh, seconds * self.pace.seconds)
             n = self.units[name]
             run(max(n // 10, 1), *fresh())  # fills caches that other benchmarks have emptied
-            around: AbstractContextManager[dict[str, list[float]]] = nullcontext({})
-            if explained:
-                around = calibrators.around(self.pace.seconds / 5)
-            with around as beside:
+            with calibrators.around(beside or {}, self.pace.seconds / 5) as speeds:
                 benchmark.pedantic(run, setup=lambda: ((n, *fresh()), {}), rounds=self.pace.rounds)
-            benchmark.extra_info.update(facts | beside, unit=unit, work=[n * per_call] * self.pace.rounds)
+            benchmark.extra_info.update(facts | speeds, unit=unit, work=[n * per_call] * self.pace.rounds)
 
         yield measure
         del scatter

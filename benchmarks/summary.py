@@ -6,14 +6,15 @@ import re
 from statistics import mean
 
 from autollm.tables import number, table
-from benchmarks.compare.runs import CALIBRATORS, Run, Series
+from benchmarks.compare.report import shares
+from benchmarks.compare.runs import CALIBRATORS, NUMPY, PEAK, Run, Series
 
 ORIGINAL_STEPS = 4200  # in one second, at the first workload's size, as the original reports
 
 
 def render(run: Run) -> str:
     """Everything a person wants to know after a run; what was not measured is left out."""
-    parts = (_workloads, _rates, _kernels, _scale, _waiting, _calibrators, _noise)
+    parts = (_workloads, _rates, _kernels, _products, _scale, _waiting, _calibrators, _noise)
     return "\n\n".join(text for part in parts if (text := part(run)))
 
 
@@ -66,7 +67,7 @@ def _share(part: float, total: float) -> str:
 
 
 def _kernels(run: Run) -> str:
-    """For every size: a kernel's µs in a step, its rate, and its share of the step."""
+    """For every size: a kernel's µs in a step, its rate, and its shares of the peak and of the step."""
     steps, cells = _within(run, "step"), _within(run, "kernel")
     names = dict.fromkeys(cell.split("-", 1)[1] for cell in cells)
     sizes = [size for size in dict.fromkeys(cell.split("-", 1)[0] for cell in cells) if size in steps]
@@ -77,9 +78,26 @@ def _kernels(run: Run) -> str:
             series = cells[f"{size}-{name}"]
             seconds = series.facts["work_per_call"] * series.facts["calls_per_step"] / series.speed
             rate = f"{number(series.shown())} {series.unit}"
-            row.append(f"{seconds * 1e6:.2f}  {rate:>12}  {seconds * steps[size].speed:4.0%}")
+            peak, step = shares(series.against(PEAK), None), f"{seconds * steps[size].speed:.0%}"
+            row.append(f"{seconds * 1e6:.2f}  {rate:>12}  {peak:>4}  {step:>4}")
         rows.append(row)
-    return table(["kernel: µs a step, rate, share of it", *sizes], rows) if rows and sizes else ""
+    header = ["kernel: µs a step, rate, share of fma's, of the step", *sizes]
+    return table(header, rows) if rows and sizes else ""
+
+
+def _products(run: Run) -> str:
+    """For every size: the rate of each matrix product, its shares of the peak and of np.dot's."""
+    cells = _within(run, "product")
+    sizes, names = ([*dict.fromkeys(cell.split("-", 1)[i] for cell in cells)] for i in (0, 1))
+    rows = []
+    for name in names:
+        found = [cells.get(f"{size}-{name}") for size in sizes]
+        rows.append([name, *(_product(one) if one else "-" for one in found)])
+    return table(["product: rate, share of fma's (times np.dot)", *sizes], rows) if rows else ""
+
+
+def _product(series: Series) -> str:
+    return f"{number(series.shown())} {series.unit}  {shares(series.against(PEAK), series.against(NUMPY))}"
 
 
 def _scale(run: Run) -> str:

@@ -13,6 +13,7 @@ from autollm.learning.batches import batches
 from autollm.learning.optim import SGD
 from autollm.learning.training import mean_loss
 from autollm.models import parameters
+from benchmarks.calibrators import OF_STEPS
 from benchmarks.ceiling import arguments, train_compiled
 from benchmarks.reference import bag_loss
 from benchmarks.tracing import kernels_of
@@ -35,7 +36,8 @@ each_size = pytest.mark.parametrize("size", SIZES)
 def test_step(measure: Any, size: str) -> None:
     """Draw, forward, backward, update: `autollm.train.train` as a user calls it."""
     workload = checked(size)
-    measure(run_steps, lambda: (fresh_model(workload), workload), "steps/s", explained=size in SIZES)
+    beside = OF_STEPS if size in SIZES else None
+    measure(run_steps, lambda: (fresh_model(workload), workload), "steps/s", beside=beside)
 
 
 @each_size

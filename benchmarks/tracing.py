@@ -19,13 +19,17 @@ from benchmarks.workloads import ALPHABET, WORKLOADS, Workload, block_of, fresh_
 
 Sizes = tuple[int, int, int, int]
 
-# Operations per call of the kernels that do arithmetic above all. The others are measured by the bytes
-# of their arguments, each array counted once.
+EXP = 20  # operations of an e**x, as simd_llvm.py has it
+
+# Operations per call of the kernels that compute. The others are measured by the bytes of their arguments,
+# each array counted once.
 FLOPS: dict[str, Callable[[int, int, int, int], int]] = {
     "embedding_bag_forward": lambda B, K, D, V: B * K * D,
     "embedding_bag_backward": lambda B, K, D, V: B * K * D,
     "matmul_wh_forward": lambda B, K, D, V: 2 * B * V * D,
     "matmul_wh_backward": lambda B, K, D, V: 4 * B * V * D,
+    "xent_from_logits_forward": lambda B, K, D, V: (EXP + 4) * B * V,  # largest, difference, sum, scale
+    "sgd_update": lambda B, K, D, V: 2 * 2 * V * D,
 }
 
 

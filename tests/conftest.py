@@ -5,16 +5,15 @@ import signal
 
 import pytest
 
-# Read when NumPy is loaded: on a busy machine, threads that wait for each other take ten times as long.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 
 def pytest_configure(config: pytest.Config) -> None:
     # What pytest-xdist tells its workers is not for the pytest runs that a test starts.
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
         del os.environ[name]
     if getattr(config.option, "benchmark", False):
-        return  # benchmarks do without hypothesis
+        return  # benchmarks do without hypothesis, and see to their threads themselves
+    # Read when NumPy is loaded: on a busy machine, threads that wait for each other take ten times as long.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from hypothesis import HealthCheck, settings
 
     # Time never decides a test: the first call of a kernel compiles it, and a machine may be busy.

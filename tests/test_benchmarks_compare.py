@@ -216,6 +216,35 @@ def test_the_loss_after_one_second_stands_beside_the_least(capsys, tmp_path):
     assert "Loss after one second, 64x3x32: A 2.6000, B 2.2500; the least possible is 2.0000." in out
 
 
+def test_shares_of_the_peak_stand_side_by_side(capsys, tmp_path):
+    files = []
+    for seed, (speed, numpy) in enumerate(((30, 24), (15, 20))):
+        beside = {"peak": [60] * VISITS, "numpy": [numpy] * VISITS}
+        rows = [
+            entry("kernel[a-draw]", [9] * VISITS, "GB/s"),
+            entry("kernel[a-sum]", [6] * VISITS, "GFLOP/s", peak=[60] * VISITS),
+        ]
+        rows += [entry("product[a-b]", [speed] * VISITS, "GFLOP/s", **beside)]
+        files.append(tmp_path / f"{seed}.json")
+        files[-1].write_text(json.dumps(content(seed) | {"benchmarks": rows}))
+    alone = json.loads(files[1].read_text())
+    alone["benchmarks"].pop()
+    files.append(tmp_path / "2.json")
+    files[-1].write_text(json.dumps(alone | {"datetime": "2026-01-09T10:00:00.000001"}))
+    lines = [re.split("  +", line) for line in compared(capsys, *map(str, files))[1].splitlines()]
+    (i,) = (i for i, line in enumerate(lines) if line[0].startswith("share of the fma peak"))
+    assert lines[i][1:] == ["A", "B", "C"]
+    assert lines[i + 1 : i + 4] == [
+        ["kernel[a-sum]", "10%", "10%", "10%"],
+        ["product[a-b]", "50% (1.25)", "25% (0.75)", "-"],
+        [""],
+    ]
+    found = json.loads(compared(capsys, "--json", *map(str, files[:2]))[1])["rows"]
+    assert [(row["of_peak"], row["of_numpy"]) for row in found if row["name"] == "product[a-b]"] == [
+        ([0.5, 0.25], [1.25, 0.75])
+    ]
+
+
 def test_what_is_expected_of_a_step_is_told(capsys, tmp_path):
     files = []
     for seed, (step, ceiling, interpreter, fma) in enumerate(((100, 200, 10, 1000), (250, 700, 20, 4000))):

@@ -236,26 +236,30 @@ def test_what_is_said_to_show_shows(factor, least, most):
     assert least <= words.count(FASTER) <= most
 
 
-def test_calibrators_beside_a_visit_count_turns(monkeypatch):
-    """With a clock that moves by a millisecond a turn of the one loop, and by two of the other."""
+def test_loops_beside_a_visit_count_what_their_turns_do(monkeypatch):
+    """With a clock that moves by a millisecond a turn of the one loop, and by two of the other, whose turns
+    count three each."""
     now = [0.0]
     monkeypatch.setattr(calibrators.time, "perf_counter", lambda: now[0])
 
     def turns(milliseconds):
-        def run(*arguments):
-            now[0] += arguments[-1] * milliseconds / 1000
+        def run(n):
+            now[0] += n * milliseconds / 1000
 
         return run
 
-    monkeypatch.setattr(calibrators, "interpret", turns(1))
-    monkeypatch.setattr(calibrators, "fma", turns(2))
-    found = calibrators.beside(0.5)
-    assert found == {"interpreter": pytest.approx(1000.0), "fma": pytest.approx(500.0)}
+    found = calibrators.beside({"a": (turns(1), 1.0), "b": (turns(2), 3.0)}, 0.5)
+    assert found == {"a": pytest.approx(1000.0), "b": pytest.approx(1500.0)}
 
 
-def test_calibrators_around_a_visit_are_the_means_of_before_and_after(monkeypatch):
+def test_loops_around_a_visit_are_the_means_of_before_and_after(monkeypatch):
     told = iter([{"interpreter": 10.0, "fma": 100.0}, {"interpreter": 20.0, "fma": 300.0}])
-    monkeypatch.setattr(calibrators, "beside", lambda seconds: next(told))
-    with calibrators.around(0.01) as means:
+    monkeypatch.setattr(calibrators, "beside", lambda loops, seconds: next(told))
+    with calibrators.around(calibrators.OF_STEPS, 0.01) as means:
         assert means == {}
     assert means == {"interpreter": [15.0], "fma": [200.0]}
+
+
+def test_the_calibrators_run_when_told():
+    for loops in (calibrators.OF_STEPS, calibrators.OF_KERNELS):
+        assert all(speed > 0 for speed in calibrators.beside(loops, 0.001).values())

@@ -11,7 +11,7 @@ import pytest
 from made_up_results import content, write
 
 from autollm.errors import InputError
-from benchmarks.compare.runs import load, load_all, plain
+from benchmarks.compare.runs import Series, load, load_all, plain
 
 OTHER_SOURCE = {"configuration": "c", "data": "d", "source": "other"}
 OTHER_DATA = {"configuration": "c", "data": "other", "source": "s"}
@@ -140,17 +140,25 @@ def test_rounds_that_do_not_fit_together(tmp_path, work, seconds, visits):
         load(tmp_path / "bad.json")
 
 
-def test_calibrators_beside_each_visit(tmp_path):
+@pytest.mark.parametrize("loop", ["interpreter", "fma", "peak", "numpy"])
+def test_what_ran_beside_each_visit(tmp_path, loop):
     one = content()
     for count, is_whole in ((8, True), (7, False)):
-        one["benchmarks"][0]["extra_info"]["fma"] = [2.0] * count
+        one["benchmarks"][0]["extra_info"][loop] = [2.0] * count
         (tmp_path / "a.json").write_text(json.dumps(one))
         if is_whole:
-            beside = load(tmp_path / "a.json").series["step[64x3x32]"].beside("fma")
+            beside = load(tmp_path / "a.json").series["step[64x3x32]"].beside(loop)
             assert beside.visits.tolist() == [2.0] * 8
         else:
             with pytest.raises(InputError, match="not as many calibrators as its 8 visits"):
                 load(tmp_path / "a.json")
+
+
+def test_a_speed_against_what_ran_beside_it():
+    """The median of the ratios of the visits, which is not the ratio of the medians."""
+    facts = {"peak": [1.0, 4.0, 30.0], "numpy": []}
+    series = Series("GFLOP/s", np.array([[2.0, 2.0], [2.0, 4.0], [3.0, 3.0]]), facts)
+    assert (series.against("peak"), series.against("numpy")) == (0.75, None)
 
 
 def test_a_folder_goes_by_its_newest_run(tmp_path):

@@ -191,6 +191,23 @@ def test_a_suite_of_which_nothing_is_chosen_ends_quietly(tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_numpys_products_use_one_thread_and_nothing_is_inherited(tmp_path):
+    (tmp_path / "telling.py").write_text(
+        "import os, pytest, sys\n"
+        "@pytest.hookimpl(trylast=True)\n"
+        "def pytest_configure():\n"
+        "    threads = len(os.listdir('/proc/self/task'))\n"
+        "    print('numpy' in sys.modules, threads, os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+    )
+    chosen = "--collect-only", "--benchmark", "-s", "-p", "telling", f"--benchmark-json={tmp_path / 'x.json'}"
+    for given in (None, "2"):
+        env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        env.pop("OPENBLAS_NUM_THREADS", None)
+        env |= {"OPENBLAS_NUM_THREADS": given} if given else {}
+        assert f"True 1 {given}\n" in pytest_in_the_repository(*chosen, env=env).stdout
+
+
 def test_options_of_the_suite_go_with_benchmark():
     done = pytest_in_the_repository("--collect-only", "--smoke")
     assert done.returncode != 0

@@ -15,11 +15,13 @@ from made_up_results import content, entry
 
 from autollm.learning.words import read_words
 from benchmarks import (
+    calibrators,
     fingerprint,
     reference,
     summary,
     test_budget,
     test_calibrators,
+    test_kernels,
     test_scale,
     test_step,
     tracing,
@@ -90,12 +92,15 @@ def test_the_work_of_a_kernel_is_counted_by_hand():
         "embedding_bag_backward": 64 * 3 * 32,
         "matmul_wh_forward": 2 * 64 * 27 * 32,
         "matmul_wh_backward": 2 * 2 * 64 * 27 * 32,
+        "xent_from_logits_forward": 24 * 64 * 27,
+        "sgd_update": 2 * 2 * 27 * 32,  # a multiplication and a subtraction for each of two tables
     }
     for name, operations in expected.items():
         amount, unit = calls[name].work(name, workload)
         assert (amount, unit) == (pytest.approx(operations / 1e9), "GFLOP/s")
-    amount, unit = calls["sgd_update"].work("sgd_update", workload)
-    assert (amount, unit) == (pytest.approx(2 * 4 * 2 * 27 * 32 / 1e9), "GB/s"), "values and gradients"
+    assert set(calls) == {*expected, "draw"}
+    amount, unit = calls["draw"].work("draw", workload)
+    assert (amount, unit) == (sum(getattr(a, "nbytes", 0) for a in calls["draw"].before) / 1e9, "GB/s")
 
 
 def test_a_watched_call_keeps_its_arguments_as_they_were_before_and_after():
@@ -148,7 +153,30 @@ def test_the_counts_of_a_step_know_the_words():
 @pytest.mark.parametrize("size", [SIZE, "mlp-256x8x32"])
 def test_calibrators_run_beside_the_steps_that_have_a_ceiling(measured, size):
     test_step.test_step(measured, size)
-    assert (measured.unit, measured.facts["explained"]) == ("steps/s", size in work.SIZES)
+    assert measured.unit == "steps/s"
+    assert measured.facts["beside"] == (calibrators.OF_STEPS if size in work.SIZES else None)
+
+
+def test_the_peak_runs_beside_the_kernels_that_compute(measured):
+    for kernel in tracing.kernels_of(SIZE):
+        test_kernels.test_kernel(measured, SIZE, kernel)
+        assert measured.facts["beside"] == (None if kernel == "draw" else calibrators.OF_KERNELS)
+    assert calibrators.OF_KERNELS["peak"][1] == pytest.approx(8 * 2 * 1024 / 1e9)
+
+
+@pytest.mark.parametrize("factors", ["h@W.T", "g.T@h", "g@W"])
+def test_a_product_and_numpys_beside_it_count_alike(measured, monkeypatch, factors):
+    """B, D, V = 64, 32, 27: a multiplication and an addition for each of B D V."""
+    products = []
+    monkeypatch.setattr(test_kernels.np, "dot", lambda a, b, out=None: products.append(a @ b) or products[-1])
+    test_kernels.test_product(measured, SIZE, factors)
+    expected = pytest.approx(2 * 64 * 27 * 32 / 1e9)
+    by_numpy, counted = measured.facts["beside"]["numpy"]
+    assert (measured.unit, measured.per_call, counted) == ("GFLOP/s", expected, expected)
+    measured.run(2)
+    assert len(products) == 1, "the one to compare with"
+    by_numpy(3)
+    assert len(products) == 4 and all(np.array_equal(one, products[0]) for one in products)
 
 
 def test_one_second_keeps_its_steps_and_loss(measured, monkeypatch):
@@ -219,11 +247,13 @@ def summary_of(*entries, **changes):
 
 def test_the_summary_of_known_numbers():
     """A step of 10 us of which kernels take 4; a kernel called twice in it, 1.5 us each time."""
+    matmul = {"work_per_call": 9e-6, "calls_per_step": 2.0, "peak": [24.0] * 8}
     text = summary_of(
         entry(f"step[{SIZE}]", [100_000.0] * 8),
         entry(f"ceiling[{SIZE}]", [250_000.0] * 8),
         entry(f"one_second[{SIZE}]", [84_000, 84_000], visits=2, loss=[2.5, 2.7]),
-        entry(f"kernel[{SIZE}-matmul]", [6.0] * 8, "GFLOP/s", work_per_call=9e-6, calls_per_step=2.0),
+        entry(f"kernel[{SIZE}-matmul]", [6.0] * 8, "GFLOP/s", **matmul),
+        entry(f"product[{SIZE}-g@W]", [30.0] * 8, "GFLOP/s", peak=[60.0] * 8, numpy=[24.0] * 8),
         entry("batch[64]", [2e7] * 8, "examples/s"),
         entry("words[10]", [123_456.0] * 8, words=10),
         entry("import[pass]", [1 / 0.02] * 8, "ms"),
@@ -244,7 +274,8 @@ def test_the_summary_of_known_numbers():
         "4.0 (40%)",
         "6.0 (60%)",
     ] in lines
-    assert ["matmul", "3.00", "6 GFLOP/s", "30%"] in lines
+    assert ["matmul", "3.00", "6 GFLOP/s", "25%", "30%"] in lines
+    assert ["g@W", "30 GFLOP/s", "50% (1.25)"] in lines
     assert ["ns an example", "50"] in lines
     assert ["steps/s", "123,456"] in lines
     for told in (

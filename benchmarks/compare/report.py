@@ -34,6 +34,7 @@ def render(runs: list[Run], rows: list[Row], markdown: bool = False) -> str:
         *([ranking_table(runs, rows, markdown)] if len(runs) > 2 else []),
         rows_table(len(runs), rows, markdown),
         *(["~: no difference shown. -: not comparable."] if len(runs) > 2 else []),
+        shares_table(len(runs), rows, markdown),
         *(["\n".join(_losses(runs))] if any("one_second" in row.name for row in rows) else []),
         *_differences(runs, markdown),
         *(["They measured different versions of this program."] if _have_other_sources(runs) else []),
@@ -71,6 +72,21 @@ def _ratio(verdict: Verdict) -> str:
     if verdict.ratio is None:
         return "-"
     return f"~{verdict.ratio:.2f}" if verdict.word == SAME else f"{verdict.ratio:.2f}"
+
+
+def shares_table(count: int, rows: list[Row], markdown: bool = False) -> str:
+    """What each kernel reaches of the fma calibrator's peak, and a product relative to np.dot, in each of
+    `count` runs; nothing where no kernel was measured. A slow path for some processor shows here."""
+    lines = [[row.name, *map(shares, row.of_peak, row.of_numpy)] for row in rows if any(row.of_peak)]
+    header = ["share of the fma peak (and speed relative to np.dot)", *LETTERS[:count]]
+    return table(header, lines, markdown=markdown) if lines else ""
+
+
+def shares(of_peak: float | None, of_numpy: float | None) -> str:
+    """A share of the peak and, of a product, its speed relative to np.dot."""
+    if of_peak is None:
+        return "-"
+    return f"{of_peak:.0%}" + (f" ({of_numpy:.2f})" if of_numpy else "")
 
 
 def ranking_table(runs: list[Run], rows: list[Row], markdown: bool = False) -> str:

@@ -20,7 +20,8 @@ SCHEMA = 2
 TIMES = {"s": 1.0, "ms": 1e3, "ns": 1e9}  # units of rows that show a time; all others are rates
 PARTS = ("configuration", "data", "source")  # of a fingerprint
 CALIBRATORS = ("dispatch", "interpreter", "fma", "memory")  # rows about the machine alone
-BESIDE = ("interpreter", "fma")  # those that run beside each visit to a training step
+OF_STEPS = ("interpreter", "fma")  # those that run beside each visit to a training step
+PEAK, NUMPY = "peak", "numpy"  # the fma beside each visit to a kernel, in its unit; np.dot, beside a product
 MAX_BYTES = 64 * 2**20
 
 T = TypeVar("T")
@@ -47,6 +48,11 @@ class Series:
     def beside(self, calibrator: str) -> Series:
         """What a calibrator did at the moments of these visits."""
         return Series("turns/s", np.array(self.facts[calibrator])[:, None], {})
+
+    def against(self, other: str) -> float | None:
+        """The median ratio, over the visits, to what ran beside them; None where nothing did."""
+        speeds = self.facts[other]
+        return float(np.median(self.visits / speeds)) if speeds else None
 
     def shown(self) -> float:
         """The median in `unit`: a rate, or a time."""
@@ -124,9 +130,10 @@ def _series(name: str, entry: Any) -> Series:
         raise ValueError(f"{name}: {len(work)} amounts of work, {len(seconds)} durations, {visits} visits")
     pairs = zip(work, seconds, strict=True)
     speeds = [_positive(f"{name}: work", one) / _positive(f"{name}: duration", s) for one, s in pairs]
-    lists = {key: _part({key: []} | facts, key, list) for key in ("loss", *BESIDE)}
+    beside = (*OF_STEPS, PEAK, NUMPY)
+    lists = {key: _part({key: []} | facts, key, list) for key in ("loss", *beside)}
     found = {key: [_positive(f"{name}: {key}", one) for one in values] for key, values in lists.items()}
-    if any(len(found[key]) not in (0, visits) for key in BESIDE):
+    if any(len(found[key]) not in (0, visits) for key in beside):
         raise ValueError(f"{name}: not as many calibrators as its {visits} visits")
     return Series(_text(facts, "unit"), np.array(speeds).reshape(visits, -1), facts | found)
 

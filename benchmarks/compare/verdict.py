@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.compare.runs import BESIDE, Run, Series
+from benchmarks.compare.runs import NUMPY, OF_STEPS, PEAK, Run, Series
 
 CONFIDENCE = 0.95
 RESAMPLES = 5000
@@ -18,8 +19,8 @@ LEAST_EFFECT = 0.02  # a smaller difference is never called one
 ORDER = (
     *("step", "one_second", "rate", "rate_mixed"),
     *("ceiling", "forward", "forward_backward", "update", "draw", "sampling"),
-    *("import", "first_step_warm", "first_step_cold", "prompt_to_prompt", "default_run", "kernel", "batch"),
-    "words",
+    *("import", "first_step_warm", "first_step_cold", "prompt_to_prompt", "default_run", "kernel", "product"),
+    *("batch", "words"),
 )
 
 FASTER, SLOWER, SAME, NOT_COMPARABLE = "faster", "slower", "no difference shown", "not comparable"
@@ -38,12 +39,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Row:
-    """One benchmark: its median in each run (in `unit`), and a verdict for each but the first."""
+    """One benchmark: its median in each run (in `unit`), and a verdict for each but the first. Of a kernel,
+    its share of the fma calibrator's peak in each run, and of a product its speed relative to np.dot."""
 
     name: str
     unit: str
     medians: list[float | None]
     verdicts: list[Verdict]
+    of_peak: Sequence[float | None] = ()
+    of_numpy: Sequence[float | None] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def compare(runs: list[Run]) -> list[Row]:
                 next(s.unit for s in series if s),
                 [s.shown() if s else None for s in series],
                 [judge(name, runs[0], run) for run in runs[1:]],
+                *([s.against(other) if s else None for s in series] for other in (PEAK, NUMPY)),
             )
         )
     return rows
@@ -146,10 +151,10 @@ def expectations(first: Run, other: Run) -> list[Expectation]:
         if not name.startswith("step[") or ceiling is None or theirs is None:
             continue
         measured = judge(name, first, other)
-        if measured.word not in (FASTER, SLOWER) or not all(s.facts[BESIDE[0]] for s in (step, theirs)):
+        if measured.word not in (FASTER, SLOWER) or not all(s.facts[OF_STEPS[0]] for s in (step, theirs)):
             continue
         python = max(1 - step.speed / ceiling.speed, 0.0)
-        interpreter, fma = (verdict(step.beside(name), theirs.beside(name)) for name in BESIDE)
+        interpreter, fma = (verdict(step.beside(name), theirs.beside(name)) for name in OF_STEPS)
         expected, low, high = (
             1 / (python / getattr(interpreter, end) + (1 - python) / getattr(fma, end))
             for end in ("ratio", "low", "high")
