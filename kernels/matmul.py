@@ -34,17 +34,17 @@ def product(a, row_step, step, depth, x, out, add):
             rows = min(height, M - m)
             tile = tile_load(out, m * N + n, N, rows, N - n) if add else tile_zeros()
             for j in range(depth):
-                row = load_first(x, j * stride + n, N - n)
+                row = load_first(x, j * stride + n, stride - n)
                 tile = tile_add_outer(tile, a, m * row_step + j * step, row_step, rows, row)
             tile_store(tile, out, m * N + n, N, rows, N - n)
 
 
 @helper
 def transposed(w):
-    """w.T (D, V) of w (V, D), in whole squares: what is beyond D and V holds anything."""
+    """w.T (D, V) of w (V, D), its rows in whole vectors: what is beyond D and V holds anything finite."""
     (V, D), side = w.shape, REGISTER_LANES
-    stride = (V + side - 1) // side * side
-    out = np.empty(((D + side - 1) // side * side, stride), w.dtype)
+    stride = (V + LANES - 1) // LANES * LANES
+    out = np.zeros(((D + side - 1) // side * side, stride), w.dtype)
     for v in range(0, V, side):
         for d in range(0, D, side):
             transpose(w, v * D + d, D, V - v, D - d, out, d * stride + v, stride)
