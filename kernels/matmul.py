@@ -28,15 +28,18 @@ def product(a, row_step, step, depth, x, out, add):
     """
     (M, N), stride = out.shape, x.shape[1]
     tiles = (M + ROWS - 1) // ROWS
-    height = (M + tiles - 1) // max(tiles, 1)  # spread evenly: 64 rows are 8 times 8, not 7 times 9 and 1
+    height = M // max(tiles, 1)  # spread evenly: 27 rows are not 4 times 6 and 3, but 6, 6, 5, 5 and 5
+    taller = M - tiles * height  # so many tiles have a row more
     for n in range(0, N, LANES):
-        for m in range(0, M, height):
-            rows = min(height, M - m)
+        m = 0
+        for t in range(tiles):
+            rows = height + (t < taller)
             tile = tile_load(out, m * N + n, N, rows, N - n) if add else tile_zeros()
             for j in range(depth):
                 row = load_first(x, j * stride + n, stride - n)
                 tile = tile_add_outer(tile, a, m * row_step + j * step, row_step, rows, row)
             tile_store(tile, out, m * N + n, N, rows, N - n)
+            m += rows
 
 
 @helper

@@ -47,6 +47,7 @@ class _Tile(types.Type):
     pass
 
 
+HAS_MASKED_STORES = REGISTER_LANES == 16  # AVX2 has them too, but on many processors 12 cycles each
 _float, _integer = ir.FloatType(), ir.IntType(32)
 _vector = ir.VectorType(_float, LANES)
 _tile = ir.ArrayType(_vector, ROWS)
@@ -198,8 +199,27 @@ def _store_lanes(b, vector, address, n):
         with if_whole:
             b.store(vector, address, align=4)
         with if_part:
-            name = f"llvm.masked.store.v{LANES}f32.p0"
-            _intrinsic(b, name, ir.VoidType(), vector, address, _ALIGN, _first(b, n))
+            if HAS_MASKED_STORES:
+                name = f"llvm.masked.store.v{LANES}f32.p0"
+                _intrinsic(b, name, ir.VoidType(), vector, address, _ALIGN, _first(b, n))
+            else:
+                _store_pieces(b, vector, b.bitcast(address, _float.as_pointer()), n)
+
+
+def _store_pieces(b, vector, pointer, n):
+    """Store the first n lanes of a vector, n < LANES, in pieces of half a vector, a quarter and so on: the powers
+    of two that n is the sum of."""
+    size = LANES // 2
+    while size:
+        low, high = (b.shuffle_vector(vector, vector, _lanes(range(i, i + size))) for i in (0, size))
+        power, before = b.and_(n, ir.Constant(n.type, size)), b.block
+        with b.if_then(b.icmp_signed("!=", power, ir.Constant(n.type, 0))):
+            b.store(low, b.bitcast(pointer, low.type.as_pointer()), align=4)
+            inside = b.block
+        vector = b.phi(low.type)
+        vector.add_incoming(low, before)
+        vector.add_incoming(high, inside)
+        pointer, size = b.gep(pointer, [power]), size // 2
 
 
 @_compiles(load, VECTOR, ARRAY, OFFSET)
