@@ -207,8 +207,7 @@ def _store_lanes(b, vector, address, n):
 
 
 def _store_pieces(b, vector, pointer, n):
-    """Store the first n lanes of a vector, n < LANES, in pieces of half a vector, a quarter and so on: the powers
-    of two that n is the sum of."""
+    """Store the first n < LANES lanes in pieces of half a vector, a quarter and so on: n is a sum of such."""
     size = LANES // 2
     while size:
         low, high = (b.shuffle_vector(vector, vector, _lanes(range(i, i + size))) for i in (0, size))
