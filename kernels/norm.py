@@ -17,11 +17,11 @@ EPSILON = 1e-5  # keeps a row of equal numbers from being divided by zero
 @helper
 def rms_scale(x, b):
     """1 / sqrt(mean(x[b]**2) + EPSILON)"""
-    D, total = x.shape[1], splat(0.0)
+    D, total, real = x.shape[1], splat(0.0), x.dtype.type
     for d in range(0, D, LANES):
         part = load_first(x, b * D + d, D - d)
         total = total + part * part
-    return 1.0 / np.sqrt(sum_lanes(total) / D + EPSILON)
+    return real(1) / np.sqrt(sum_lanes(total) / real(D) + real(EPSILON))
 
 
 @kernel("x (B, D), out (B, D)")
@@ -38,13 +38,13 @@ def rms_norm_forward(x, out):
 @kernel("x (B, D), g (B, D), dx (B, D), add i8")
 def rms_norm_backward(x, g, dx, add):
     """Share: scale * (g[b] - y * mean(y * g[b])), where y = scale * x[b] is forward's."""
-    B, D = x.shape
+    (B, D), width = x.shape, x.dtype.type(x.shape[1])
     for b in range(B):
         scale, overlap = rms_scale(x, b), splat(0.0)
         for d in range(0, D, LANES):
             i, n = b * D + d, D - d
             overlap = overlap + load_first(x, i, n) * load_first(g, i, n)
-        mean = scale * sum_lanes(overlap) / D
+        mean = scale * sum_lanes(overlap) / width
         for d in range(0, D, LANES):
             i, n = b * D + d, D - d
             y = load_first(x, i, n) * scale
@@ -52,27 +52,37 @@ def rms_norm_backward(x, g, dx, add):
 
 
 # --- mean and variance -----------------------------------------------------------------------------
+# A loop does one thing for all rows: lanes are added and roots taken slowly, but no row waits for another.
 
 
 @helper
-def mean_and_scale(x, b):
-    """The mean of x[b], and 1 / sqrt(variance of x[b] + EPSILON)"""
-    D, total, squares = x.shape[1], splat(0.0), splat(0.0)
-    for d in range(0, D, LANES):
-        total = total + load_first(x, b * D + d, D - d)
-    mean = sum_lanes(total) / D
-    for d in range(0, D, LANES):
-        part = load_first(x, b * D + d, D - d, mean) - mean
-        squares = squares + part * part
-    return mean, 1.0 / np.sqrt(sum_lanes(squares) / D + EPSILON)
+def means_and_scales(x):
+    """Of every row: its mean, and 1 / sqrt(its variance + EPSILON)."""
+    (B, D), real = x.shape, x.dtype.type
+    means, scales = np.empty(B, x.dtype), np.empty(B, x.dtype)
+    for b in range(B):
+        total = splat(0.0)
+        for d in range(0, D, LANES):
+            total = total + load_first(x, b * D + d, D - d)
+        means[b] = sum_lanes(total) / real(D)
+    for b in range(B):
+        mean, squares = means[b], splat(0.0)
+        for d in range(0, D, LANES):
+            part = load_first(x, b * D + d, D - d, mean) - mean
+            squares = squares + part * part
+        scales[b] = sum_lanes(squares)
+    for b in range(B):
+        scales[b] = real(1) / np.sqrt(scales[b] / real(D) + real(EPSILON))
+    return means, scales
 
 
 @kernel("gain (D), bias (D), x (B, D), out (B, D)")
 def layer_norm_forward(gain, bias, x, out):
     """out[b] = gain * y + bias, where y = (x[b] - mean(x[b])) / sqrt(variance(x[b]) + EPSILON)"""
     B, D = x.shape
+    means, scales = means_and_scales(x)
     for b in range(B):
-        mean, scale = mean_and_scale(x, b)
+        mean, scale = means[b], scales[b]
         for d in range(0, D, LANES):
             i, n = b * D + d, D - d
             y = (load_first(x, i, n) - mean) * scale
@@ -84,13 +94,15 @@ def layer_norm_backward(gain, x, g, dgain, add_gain, dbias, add_bias, dx, add_x)
     """With y as in forward and s = gain * g[b], the shares are: y * g[b], summed over b, for the gain; g[b],
     summed over b, for the bias; scale * (s - mean(s) - y * mean(y * s)) for x[b].
     """
-    B, D = x.shape
+    (B, D), width = x.shape, x.dtype.type(x.shape[1])
     if not add_gain:
         dgain[:] = 0
     if not add_bias:
         dbias[:] = 0
+    means, scales = means_and_scales(x)
+    mean_shares, mean_overlaps = np.empty(B, x.dtype), np.empty(B, x.dtype)
     for b in range(B):
-        mean, scale = mean_and_scale(x, b)
+        mean, scale = means[b], scales[b]
         total, overlap = splat(0.0), splat(0.0)
         for d in range(0, D, LANES):
             i, n = b * D + d, D - d
@@ -101,7 +113,9 @@ def layer_norm_backward(gain, x, g, dgain, add_gain, dbias, add_bias, dx, add_x)
             share = load_first(gain, d, n) * share
             total = total + share
             overlap = overlap + y * share
-        mean_share, mean_overlap = sum_lanes(total) / D, sum_lanes(overlap) / D
+        mean_shares[b], mean_overlaps[b] = sum_lanes(total) / width, sum_lanes(overlap) / width
+    for b in range(B):
+        mean, scale, mean_share, mean_overlap = means[b], scales[b], mean_shares[b], mean_overlaps[b]
         for d in range(0, D, LANES):
             i, n = b * D + d, D - d
             y = (load_first(x, i, n) - mean) * scale

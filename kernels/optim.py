@@ -3,6 +3,7 @@
 import numpy as np
 
 from autollm.kernels.kernel import helper, kernel
+from autollm.kernels.simd import LANES, load_first, sqrt, store_first
 
 
 @helper
@@ -46,14 +47,16 @@ def adam_update(values, grads, moments, count, rate, beta1, beta2, decay):
     keep_square, gain_square = real(beta2), real(1.0 - beta2)
     step, shrink = real(rate / (1.0 - beta1**count)), real(rate * decay)
     correction, epsilon = real(1.0 / np.sqrt(1.0 - beta2**count)), real(1e-8)
-    for i in range(values.shape[0]):
-        g = grads[i]
-        m = keep * moments[0, i] + gain * g
-        v = keep_square * moments[1, i] + gain_square * g * g
-        values[i] -= step * m / (correction * np.sqrt(v) + epsilon) + shrink * values[i]
-        moments[0, i] = m
-        moments[1, i] = v
-        grads[i] = 0
+    P = values.size
+    for i in range(0, P, LANES):
+        n = P - i
+        g, value = load_first(grads, i, n), load_first(values, i, n)
+        m = keep * load_first(moments, i, n) + gain * g
+        v = keep_square * load_first(moments, P + i, n) + gain_square * g * g
+        store_first(m, moments, i, n)
+        store_first(v, moments, P + i, n)
+        store_first(value - (step * m / (correction * sqrt(v) + epsilon) + shrink * value), values, i, n)
+        store_first(0.0, grads, i, n)
 
 
 @kernel("grads (P), limit f8")

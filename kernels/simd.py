@@ -90,6 +90,10 @@ def exp(x):
     return np.exp(x)
 
 
+def sqrt(x):
+    return np.sqrt(x)
+
+
 def max_lanes(vector):
     return np.max(vector)
 

@@ -26,6 +26,7 @@ from autollm.kernels.simd import (
     prefetch,
     run_length,
     splat,
+    sqrt,
     store,
     store_first,
     sum_lanes,
@@ -285,6 +286,11 @@ def _maximum(b, x, y):
 @_compiles(minimum, VECTOR, EITHER, EITHER)
 def _minimum(b, x, y):
     return b.select(b.fcmp_ordered("<", x, y, flags=("nsz",)), x, y)
+
+
+@_compiles(sqrt, VECTOR, VECTOR)
+def _sqrt(b, x):
+    return _intrinsic(b, f"llvm.sqrt.v{LANES}f32", _vector, x)
 
 
 # e**f for |f| <= ln(2)/2, highest power first: of the polynomials of degree 5 that are 1 at 0, the one of
