@@ -42,4 +42,5 @@ def _no_process_is_left_behind():
     import commands
 
     yield
-    commands.server.close()
+    for server in commands.SERVERS.values():
+        server.close()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from collections import defaultdict, deque
 
 import numpy as np
 import pytest
+from commands import python
 
 from autollm import buffers
 from autollm.buffers import empty
@@ -151,7 +151,8 @@ where = held[-1].__array_interface__["data"][0]
 del held
 assert where in {buffers.empty((5,)).__array_interface__["data"][0] for _ in range(20)}
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    done = python("-c", program)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 import sys
 from unittest import mock
 
 import numpy as np
 import pytest
+from commands import python
 
 from autollm.kernels import builtin
 from autollm.kernels.errors import IdError, ShapeError
@@ -195,9 +195,9 @@ def test_arrays_that_lie_in_memory_otherwise_are_not_read():
 
 def test_training_is_the_same_without_builtin_functions():
     def run(builtins):
-        command = [sys.executable, "-m", "autollm.train", "--steps", "300", "--samples", "5", "--quiet"]
-        environment = os.environ | {"AUTOLLM_BUILTINS": builtins}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        command = "-m", "autollm.train", "--steps", "300", "--samples", "5", "--quiet"
+        done = python(*command, env=os.environ | {"AUTOLLM_BUILTINS": builtins})
+        assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[1:]
 
     assert run("0") == run("1")

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import Running, autollm, fresh, installed
+from commands import Running, autollm, fresh, installed, python
 
-from autollm import cli, sample, train
+from autollm import cli, remarks, sample, train
 from autollm.learning import checkpoint
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.checkpoint import Checkpoint
@@ -75,16 +76,8 @@ def test_remarks_go_to_standard_error(trained):
     assert b"\r" not in done.error_bytes, "no live line when nobody watches"
 
 
-def test_a_first_run_says_that_it_compiles(tmp_path):
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    for expected, is_first in (("compiled, first run only", True), ("loaded", False)):
-        remarks = fresh("train", *QUICK, "--model", "bigram", env=environment).stderr
-        assert expected in remarks
-        assert ("compiling the kernels" in remarks) == is_first, "it says so before the wait"
-
-
 def test_json_holds_everything():
-    done = fresh("train", *QUICK, "--json", "--seed", "4", "--quiet")
+    done = python("-m", "autollm", "train", *QUICK, "--json", "--seed", "4", "--quiet")
     assert done.stderr == "", "--quiet leaves nothing but the results"
     facts = json.loads(done.stdout)
     assert facts["steps"] == 100
@@ -146,9 +139,7 @@ def test_the_command_with_its_parts(trained, start):
 
 @pytest.mark.parametrize("command", ["train", "sample", "ladder"])
 def test_every_command_is_a_module_too(command):
-    done = subprocess.run(
-        [sys.executable, "-m", f"autollm.{command}", "--help"], capture_output=True, text=True
-    )
+    done = python("-m", f"autollm.{command}", "--help")
     assert done.returncode == 0
     assert done.stdout == autollm(command, "--help").stdout
 
@@ -220,6 +211,24 @@ def test_text_of_made_up_facts(capsys, made_up):
     assert remarks[0] == "4 words, 1 repetitions left out, 1 held out"
     assert "ready 7.00 s after the start" in remarks
     assert remarks[-2:] == ["80 steps per second", "2 of 5 samples are new (40%)"]
+
+
+@pytest.mark.parametrize(
+    ("is_first", "compiled", "told"),
+    [
+        (True, 3, ["compiling the kernels, which takes some seconds, first run only", "the wait"]),
+        (False, 0, ["the wait"]),
+    ],
+)
+def test_a_first_run_says_that_it_compiles(capsys, monkeypatch, made_up, is_first, compiled, told):
+    """Before the wait, and what it was for after it."""
+    monkeypatch.setattr(train, "is_empty_cache", lambda: is_first)
+    monkeypatch.setattr(train, "warm_up", lambda plan: remarks.say("the wait"))
+    monkeypatch.setattr(train, "report", SimpleNamespace(compiled=compiled, loaded=4 - compiled, seconds=1.5))
+    assert train.main(list(made_up)) == 0
+    lines = capsys.readouterr().err.splitlines()[2:]  # the first two are about the words
+    how = "3 kernels compiled, first run only: 1.50 s" if is_first else "4 kernels loaded: 1.50 s"
+    assert lines[: len(told) + 1] == [*told, how]
 
 
 # --- what goes wrong -------------------------------------------------------------------------------
@@ -317,8 +326,12 @@ def test_a_disk_that_fills_up_while_saving_loses_nothing(tmp_path):
     config = configure("bag", dim=2)
     checkpoint.save(str(target), Checkpoint(build(config, 3), config, Alphabet("ab"), 4))
     older = target.read_bytes()
-    script = f"ulimit -f 1; exec {sys.executable} -m autollm.train --steps 100 --dim 64 --save {target}"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
+        "from autollm import cli, train\n"
+        f"cli.end(lambda: train.main(['--steps', '100', '--dim', '64', '--save', {str(target)!r}]))"
+    )
+    done = python("-c", program, warm="autollm")
     assert done.returncode == 2
     assert "Samples:" in done.stdout, "what was learned is printed all the same"
     assert f"autollm: error: cannot save to {target}: File too large" in done.stderr
@@ -385,8 +398,7 @@ def test_what_is_no_expected_error_keeps_its_traceback():
 
 
 def test_a_profiler_of_a_command_still_reports():
-    command = [sys.executable, "-m", "cProfile", "-m", "autollm.sample", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = python("-m", "cProfile", "-m", "autollm.sample", "--help")
     assert "function calls" in done.stdout
 
 
@@ -409,12 +421,16 @@ def test_a_closed_standard_input_is_an_empty_one():
 
 @posix
 def test_a_reader_that_leaves_early():
-    run = f"{sys.executable} -m autollm train --steps 50 --samples 20000 --quiet"
-    script = f"{run} | head -1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-    first, status = done.stdout.splitlines()
-    assert first.startswith("Elapsed:")
-    assert (status, done.stderr) == ("141", ""), "128 + SIGPIPE, and nobody is left to tell"
+    reader, writer = os.pipe()
+    command = "-m", "autollm", "train", "--steps", "50", "--samples", "20000", "--quiet"
+    with tempfile.TemporaryFile() as err, open(os.devnull) as nothing:
+        with open(writer, "wb") as output:
+            run = Running(command, nothing, output, err)
+        with open(reader) as text:
+            assert text.readline().startswith("Elapsed:")
+        assert run.wait() == 141, "128 + SIGPIPE"
+        err.seek(0)
+        assert err.read() == b"", "nobody is left to tell"
 
 
 @posix
@@ -430,7 +446,7 @@ def test_ctrl_c_before_training(tmp_path):
     """While it waits for words from a pipe, which can be opened here once it has been opened there."""
     os.mkfifo(tmp_path / "words")
     with tempfile.TemporaryFile() as out, open(os.devnull) as nothing:
-        run = Running(("train", "--data", str(tmp_path / "words")), nothing, out, out)
+        run = Running(("-m", "autollm", "train", "--data", str(tmp_path / "words")), nothing, out, out)
         with open(tmp_path / "words", "wb"):
             run.send_signal(signal.SIGINT)
             assert run.wait() == 130
@@ -469,7 +485,7 @@ def on_a_terminal(*arguments, interrupt=None):
     tty.setraw(slave)  # or it puts "\r" before every "\n"
     shown = b""
     with tempfile.TemporaryFile() as out, open(os.devnull) as nothing, open(slave, "wb", 0) as terminal:
-        run = Running(arguments, nothing, out, terminal)
+        run = Running(("-m", "autollm", *arguments), nothing, out, terminal)
         terminal.close()
         with contextlib.suppress(OSError):  # which says that the other end is closed
             while piece := os.read(master, 4096):

@@ -9,13 +9,11 @@ import json
 import math
 import os
 import re
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
 import pytest
-from commands import autollm
+from commands import autollm, python
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -344,5 +342,4 @@ def test_a_run_without_a_film_does_not_load_it():
         "import sys\nfrom autollm import train\ntrain.main(['--steps', '1', '--samples', '0', '--quiet'])\n"
         "print([name for name in sys.modules if name.startswith('autollm.film')])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert python("-c", script).stdout.splitlines()[-1] == "[]"

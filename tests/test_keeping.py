@@ -12,7 +12,7 @@ import sys
 import interruptions
 import numpy as np
 import pytest
-from commands import Running, autollm, fresh
+from commands import Running, autollm, python
 
 from autollm import cli, files, interrupts, remarks, train
 from autollm.errors import InputError
@@ -75,7 +75,7 @@ def test_a_model_is_saved_wherever_its_output_goes(target, tmp_path_factory, out
         return open("/dev/full" if kind == "a full disk" else folder / name, "wb")
 
     with open(os.devnull) as nothing, stream(out, "out") as output, stream(err, "err") as errors:
-        run = Running(("train", *QUICK, "--save", str(target)), nothing, output, errors)
+        run = Running(("-m", "autollm", "train", *QUICK, "--save", str(target)), nothing, output, errors)
         assert run.wait() == status
     assert is_saved(target)
     if err == "a file":
@@ -173,7 +173,7 @@ def test_the_second_ctrl_c_ends_it_at_once(tmp_path):
         "train.dream_words = twice\n"
         "sys.exit(cli.run(lambda: train.main(['--steps', '9', '--quiet', '--save', 'm'])))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    done = python("-c", script, warm="autollm", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (130, "noted\n", "autollm: interrupted\n")
     assert is_saved(tmp_path / "m")
 
@@ -259,7 +259,7 @@ def test_saving_needs_safetensors_and_says_so_first(capsys, monkeypatch, target)
 
 def test_without_save_nothing_needs_safetensors(tmp_path):
     (tmp_path / "safetensors.py").write_text("raise ImportError('not here')")
-    done = fresh("train", *QUICK, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    done = python("-m", "autollm", "train", *QUICK, env=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr
 
 
@@ -273,10 +273,11 @@ def test_control_characters_in_a_files_name_are_spelled_out(capsys):
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_json_is_utf_8_wherever_it_is_written(encoding):
-    done = fresh(
-        "train", *QUICK, "--json", "--data", "-", stdin="é🦊\nПривет\n",
-        env=os.environ | {"PYTHONIOENCODING": encoding},
-    )  # fmt: skip
+    program = (
+        f"import sys; from autollm import cli, train; sys.stdout.reconfigure(encoding={encoding!r})\n"
+        f"cli.end(lambda: train.main({[*QUICK, '--json', '--data', '-']}))"
+    )
+    done = python("-c", program, warm="autollm", stdin="é🦊\nПривет\n")
     assert json.loads(done.bytes.decode("utf-8"))["alphabet"] == "".join(sorted("é🦊Привет"))
 
 

@@ -6,14 +6,13 @@ import inspect
 import os
 import pkgutil
 import re
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
+from commands import fresh_python, python
 
 import autollm.kernels
 from autollm.kernels import errors, simd
@@ -78,7 +77,7 @@ for module in pkgutil.iter_modules(autollm.kernels.__path__):
         if hasattr(dispatcher_of(value), "py_func"):
             print(name, len(dispatcher_of(value).signatures))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = python("-c", program)
     counts = dict(line.split() for line in done.stdout.splitlines()[1:])
     assert counts["matmul_wh_backward"] == "1"
     assert set(counts.values()) <= {"0", "1"}
@@ -124,11 +123,10 @@ def package(tmp_path):
     return folder
 
 
-def run(package, **environment):
+def run(package, *arguments, start=python, **environment):
     env = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
     env |= {"HOME": str(package.parent / "home"), "XDG_CACHE_HOME": ""} | environment
-    command = [sys.executable, "-m", "mykernels.user"]
-    return subprocess.run(command, cwd=package.parent, env=env, capture_output=True, text=True)
+    return start(*(arguments or ("-m", "mykernels.user")), cwd=package.parent, env=env)
 
 
 def test_what_is_compiled_is_kept_until_it_is_made_from_something_else(package):
@@ -138,6 +136,7 @@ def test_what_is_compiled_is_kept_until_it_is_made_from_something_else(package):
         assert run(package, **settings).stdout == "2.0 1 0\n"
     for settings in ({}, {"NUMBA_BOUNDSCHECK": "1"}):
         assert run(package, **settings).stdout == "2.0 0 1\n"
+    assert run(package, start=fresh_python).stdout == "2.0 0 1\n", "wherever its memory lies"
     (package / "help.py").write_text(HELP.format(factor=3))
     assert run(package).stdout == "3.0 1 0\n", "a helper in another file was edited"
     for kind in ("nbi", "nbc"):
@@ -173,6 +172,12 @@ def test_what_others_may_have_written_is_not_run(package, place):
         assert done.stderr.count("are not used: others own it, or may write there") == 1
 
 
+def test_a_cache_is_empty_before_the_first_run(package):
+    program = "from mykernels import cache; print(cache.is_empty_cache()); import mykernels.user"
+    for is_first in (True, False):
+        assert run(package, "-c", program).stdout.split()[0] == str(is_first)
+
+
 def test_the_cache_can_be_put_elsewhere(package, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     run(package, NUMBA_CACHE_DIR=str(elsewhere))
@@ -184,19 +189,15 @@ def test_without_a_writable_place_it_works_and_warns_once(package):
     """A file where the cache folders would be: not even the superuser can write there."""
     (package.parent / "home").touch()
     (package / "__pycache__").touch()
-    done = run(package, PYTHONDONTWRITEBYTECODE="1")
+    done = run(package)
     assert done.stdout == "2.0 1 0\n"
     assert done.stderr.count("NUMBA_CACHE_DIR") == 1
 
 
 def test_two_first_runs_at_once(package):
-    env = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
-    command = [sys.executable, "-m", "mykernels.user"]
-    both = [
-        subprocess.Popen(command, cwd=package.parent, env=env, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    assert [process.communicate()[0].split()[0] for process in both] == ["2.0", "2.0"]
+    program = "import os; other = os.fork(); import mykernels.user; other and os.waitpid(other, 0)"
+    done = run(package, "-c", program)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["2.0", "2.0"], done.stderr
 
 
 @compiled_only
@@ -205,9 +206,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_the_run(package):
     program = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); import mykernels.user"
     )
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", program], cwd=package.parent, capture_output=True, text=True
-    )
+    done = python("-c", program, cwd=package.parent)
     assert done.stdout == "2.0 1 0\n"
     assert "were not kept" in done.stderr
 
@@ -355,12 +354,7 @@ def test_plain_python_checks_the_same(package):
     (package / "plain.py").write_text(PLAIN)
     outputs = []
     for value in ("0", "1"):
-        env = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "mykernels.plain"],
-            cwd=package.parent, env=env | {"NUMBA_DISABLE_JIT": value}, capture_output=True, text=True,
-        )  # fmt: skip
-        outputs.append(done.stdout)
+        outputs.append(run(package, "-m", "mykernels.plain", NUMBA_DISABLE_JIT=value).stdout)
     assert outputs[0] == outputs[1]
     assert outputs[0].splitlines() == [
         "fill: x (N), out (N) must agree; got x (3), out (4)",

@@ -6,12 +6,12 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from commands import python
 
 from autollm import chart, cli, ladder, train
 from autollm.ladder import Rung
@@ -284,5 +284,5 @@ assert not any(counts), f"kernels were compiled or loaded in the training time: 
 
 
 def test_kernels_are_ready_before_a_model_begins_and_no_others_are(data):
-    done = subprocess.run([sys.executable, "-c", KERNELS_IN_USE, data], capture_output=True, text=True)
+    done = python("-c", KERNELS_IN_USE, data)
     assert done.returncode == 0, done.stderr

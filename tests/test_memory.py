@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+from commands import python
 
 from autollm.errors import InputError
 from autollm.learning import memory
@@ -82,7 +82,7 @@ def test_ulimit_counts():
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, resource.RLIM_INFINITY));"
         "from autollm.learning.memory import available_memory; print(available_memory())"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = python("-c", script)
     assert 0 < float(done.stdout) <= 3 * 2**30, done.stderr
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import python
 
 from autollm import cli
 from autollm.learning.optim import Adam
@@ -243,9 +243,9 @@ def test_options_that_cannot_be(capsys, arguments, message):
 )
 def test_a_compiler_that_fails_ends_in_one_line(compiler, message):
     arguments = ["--peers", "c", "--workloads", SIZES[0], "--seconds", "0.02", "--rounds", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.peers", *arguments],
-        capture_output=True, text=True, env=os.environ | {"CC": compiler}, cwd=ROOT,
+    done = python(
+        *("-m", "benchmarks.peers", *arguments),
+        warm="autollm", env=os.environ | {"CC": compiler}, cwd=ROOT,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith(f"autollm: error: {message}")

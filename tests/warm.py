@@ -1,0 +1,135 @@
+"""A process that has imported what takes long, and forks for every run: `python tests/warm.py FD KIND`.
+
+The copy gets the run's arguments, folder, environment and real file descriptors, and ends as a process ends.
+What it runs is imported afresh, but for what its KIND says. tests/commands.py sends the requests.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import io
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+import types
+from pathlib import Path
+from typing import Any
+
+LIMIT = 120  # seconds after which a run is killed, so that none is ever left behind
+
+
+def numba() -> None:
+    """numba, and what it does for the first function that it compiles."""
+    import numba
+    import numpy as np
+
+    numba.njit(lambda x: x[0] * 2)(np.ones(3, np.float32))
+
+
+def autollm() -> None:
+    """The commands with the kernels of the default model; those of others are loaded by the runs."""
+    from autollm import ladder, sample, train  # noqa: F401  (so that no run has to import them)
+    from autollm.kernels.cache import report
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        train.main(["--steps", "1", "--samples", "1", "--quiet"])
+    report.__init__()  # type: ignore[misc]  (a run begins to count at 0)
+
+
+def pytest() -> None:
+    """numba, pytest with its plugins, and what tests and benchmarks take from other projects."""
+    import pytest
+
+    numba()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        Path(folder, "conftest.py").write_text("import cpuinfo, hypothesis.strategies")
+        pytest.main(["--collect-only", "-p", "no:cacheprovider", "--rootdir", folder, folder])
+
+
+def serve(channel: socket.socket) -> None:
+    """Fork for every request, until the tests have gone."""
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.environ.get("PYTHONPATH") else []
+    del sys.path[: 1 + len(given)]  # the folder of this file, and what is this process's own
+    while True:
+        head, descriptors, *_ = socket.recv_fds(channel, 4, 3)
+        if len(head) < 4:
+            return
+        request = json.loads(channel.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
+        child = os.fork()
+        if not child:
+            channel.close()
+            os._exit(run(request, descriptors))
+        for descriptor in descriptors:
+            os.close(descriptor)
+        channel.sendall(child.to_bytes(8, "big"))
+        _, status = os.waitpid(child, 0)
+        channel.sendall(os.waitstatus_to_exitcode(status).to_bytes(8, "big", signed=True))
+
+
+def run(request: dict[str, Any], descriptors: list[int]) -> int:
+    """In the copy: become the process that was asked for, and its exit status."""
+    signal.alarm(LIMIT)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # these two as Python begins
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for target, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    given = os.environ.get("PYTHONPATH")
+    sys.path[:0] = [request["cwd"], *(given.split(os.pathsep) if given else [])]
+    importlib.invalidate_caches()
+    if "numba" in sys.modules:
+        sys.modules["numba"].config.reload_config()
+    try:
+        start(request["argv"])
+        status: Any = 0
+    except SystemExit as end:
+        status = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    if isinstance(status, str):
+        print(status, file=sys.stderr)
+        status = 1
+    atexit._run_exitfuncs()  # as the interpreter goes on from here
+    try:
+        sys.stdout.flush()
+    except OSError:
+        traceback.print_exc()
+        status = 120
+    return status
+
+
+def start(words: list[str]) -> None:
+    """Run what `python` is told to: `-m module ...` or `-c code ...`."""
+    kind, what, *_ = words
+    sys.orig_argv = [sys.executable, *words]
+    sys.argv = [kind, *words[2:]]
+    if kind == "-c":
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(what, "<string>", "exec"), vars(sys.modules["__main__"]))
+    elif what == "autollm" and "autollm.__main__" in sys.modules:
+        sys.argv[0] = "autollm"
+        sys.modules["autollm.__main__"].main()
+    else:
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    {"numba": numba, "autollm": autollm, "pytest": pytest}[sys.argv[2]]()
+    gc.collect()
+    gc.freeze()
+    serve(socket.socket(fileno=int(sys.argv[1])))
