@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from made_up_fleet import have_ended, run_fleet, start_fleet, wait_for_pid, wait_for_workers
 from made_up_results import content
 
 pytest.importorskip("distributed", reason="the fleet extra is not installed")
@@ -23,35 +25,6 @@ from benchmarks.fleet import __main__ as command
 from benchmarks.fleet import on_host
 
 ROOT = Path(__file__).parent.parent
-
-# Stands for pytest on the hosts. What it does depends on the label of the host.
-SUITE = """
-import json, os, pathlib, shutil, signal, sys, time
-def option(name):
-    return next(one.partition("=")[2] for one in sys.argv if one.startswith(name + "="))
-label, here = option("--machine-label"), pathlib.Path(__file__).parent
-with open(os.environ["AUTOLLM_TEST_LOG"], "a") as log:
-    log.write(f"{label} {os.getpid()} {' '.join(sys.argv[1:])}\\n")
-if label == "beta":  # its worker dies in the middle
-    supervisor = os.getppid()
-    worker = int(pathlib.Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(worker, signal.SIGKILL)
-    time.sleep(600)
-if label == "gamma":
-    print("something\\nwent wrong")
-    sys.exit(3)
-shutil.copy(here / f"{label}.json", option("--benchmark-json"))
-sys.exit(1 if label == "delta" else 0)
-"""
-
-
-def made_up_sources(labels):
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("pytest.py", SUITE)
-        for seed, label in enumerate(labels):
-            file.writestr(f"{label}.json", json.dumps(content(seed, 1000.0 * (seed + 1), label=label)))
-    return archive.getvalue()
 
 
 @pytest.fixture
@@ -82,41 +55,16 @@ def fleet(tmp_path):
         process.wait(30)
 
 
-def run_fleet(tmp_path, address, workers, labels, *options):
-    """The command in a process of its own, once so many workers have come."""
-    (tmp_path / "sources.zip").write_bytes(made_up_sources(labels))
-    code = f"""
-import sys, distributed
-from pathlib import Path
-from autollm import cli
-from benchmarks.fleet import __main__ as command
-with distributed.Client({address!r}) as client:
-    client.wait_for_workers({workers}, timeout=60)
-command.zipped = lambda: Path({str(tmp_path / "sources.zip")!r}).read_bytes()
-sys.exit(cli.run(lambda: command.main(sys.argv[1:])))
-"""
-    arguments = ["--scheduler", address, "--results", str(tmp_path / "results"), *options]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, timeout=120
-    )
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_every_host_once_and_those_that_fail_by_label(fleet, tmp_path):
     labels = ["alpha", "beta", "gamma", "delta", "epsilon"]
     address = fleet(["alpha", *labels])  # alpha has two workers
-    done = run_fleet(tmp_path, address, 6, labels, "--base", "epsilon", "-k", "a or b")
+    wait_for_workers(address, 6)
+    options = ["--scheduler", address, "--base", "epsilon", "-k", "a or b"]
+    done = run_fleet(tmp_path, labels, options)
     assert done.returncode == 1, done.stderr
-    assert "running on 5 hosts, each once: alpha, beta, delta, epsilon, gamma" in done.stderr
+    here = (f"{label} (127.0.0.1)" for label in sorted(labels))
+    assert f"running on 5 hosts, each once: {', '.join(here)}\n" in done.stderr
     told = {line.split(":")[0]: line for line in done.stderr.splitlines()}
     assert told["alpha"].startswith("alpha: done after")
     assert "no results" in told["beta"] and "its worker is gone" in told["beta"]
@@ -130,12 +78,23 @@ def test_every_host_once_and_those_that_fail_by_label(fleet, tmp_path):
     log = [line.split(maxsplit=2) for line in (tmp_path / "log").read_text().splitlines()]
     assert sorted(label for label, _, _ in log) == sorted(labels), "each once"
     assert all("-k a or b" in arguments and "--benchmark " in arguments for _, _, arguments in log)
-    deadline = time.monotonic() + 20
-    while any(is_alive(int(pid)) for _, pid, _ in log) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(is_alive(int(pid)) for _, pid, _ in log), "a run ends with its worker"
+    assert have_ended(int(pid) for _, pid, _ in log), "a run ends with its worker"
     for file in (tmp_path / "results").iterdir():
         assert os.uname().nodename not in file.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_ctrl_c_ends_the_runs_and_leaves_the_cluster(fleet, tmp_path):
+    address = fleet(["sleepy"])
+    wait_for_workers(address, 1)
+    process = start_fleet(tmp_path, [], ["--scheduler", address])
+    suite = wait_for_pid(tmp_path / "log")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "sleepy: no results" in err and err.splitlines()[-1] == "autollm: interrupted"
+    assert have_ended([suite])
+    wait_for_workers(address, 1)
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch, capsys, tmp_path):
@@ -177,17 +136,42 @@ class Client:
     def __init__(self, told):
         self.told = told
 
-    def run(self, function, on_error):
-        return self.told
+    def run(self, function, workers, on_error):
+        return {worker: self.told[worker] for worker in workers}
 
 
 def test_a_host_with_many_workers_is_one_host():
     epyc, other, m5 = ("k1", "epyc"), ("k2", "epyc"), ("k3", "m5")
-    told = {"tcp://4": epyc, "tcp://1": epyc, "tcp://3": other, "tcp://2": m5}
-    hosts = command.hosts_of(Client(told))
+    told = {"tcp://4": epyc, "tcp://1": epyc, "tcp://3": other, "tcp://2": m5, "tcp://5": ("k4", "left out")}
+    hosts = command.hosts_of(Client(told), list(told)[:4])
     assert [(host.label, host.worker) for host in hosts] == [
         ("epyc", "tcp://1"), ("epyc 2", "tcp://3"), ("m5", "tcp://2")
     ]  # fmt: skip
+    assert str(command.Host("m5", "tcp://10.0.0.7:8786")) == "m5 (10.0.0.7)"
+
+
+class Versions:
+    """A client of workers with this software."""
+
+    def __init__(self, **workers):
+        self.workers = workers
+
+    def get_versions(self):
+        def packages(text):
+            return {"packages": dict(zip(("python", "distributed"), text.split(), strict=True))}
+
+        workers = {name: packages(text) for name, text in self.workers.items()}
+        return {"client": packages("3.11.7.final.0 2026.8.0"), "workers": workers}
+
+
+def test_workers_that_cannot_be_sent_functions():
+    same = {"a": "3.11.9.final.0 2026.8.0", "b": "3.11.7.final.0 2026.8.0"}
+    found = command.unlike(Versions(**same, c="3.12.1.final.0 2026.8.0", d="3.11.7.final.0 2025.1.0"))
+    here = "this is Python 3.11 and distributed 2026.8.0"
+    assert found == {
+        "c": f"it has Python 3.12 and distributed 2026.8.0, {here}",
+        "d": f"it has Python 3.11 and distributed 2025.1.0, {here}",
+    }
 
 
 def test_the_sources_are_all_that_a_host_needs():
@@ -202,15 +186,6 @@ def test_results_that_are_none(tmp_path):
         command.keep(b"{}", tmp_path)
     kept = command.keep(json.dumps(content(label="../my laptop")).encode(), tmp_path)
     assert kept == tmp_path / "my-laptop-20260101-100000.json" and load(kept).label == "../my laptop"
-
-
-def test_a_list_of_hosts(tmp_path):
-    (tmp_path / "hosts").write_text("# mine\none\n\n two \n")
-    assert command.hosts_in(tmp_path / "hosts") == ["one", "two"]
-    (tmp_path / "none").write_text("# nobody\n")
-    for name in ("none", "missing"):
-        with pytest.raises(InputError, match="--hosts"):
-            command.hosts_in(tmp_path / name)
 
 
 def test_dask_is_named_where_it_is_missing(monkeypatch, capsys, tmp_path):

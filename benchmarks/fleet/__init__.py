@@ -1,4 +1,4 @@
 """The suite on every host of a Dask cluster: `python -m benchmarks.fleet`.
 
-`on_host.py` is what a host does, `__main__.py` is the command.
+`on_host.py` is what a host does, `by_ssh.py` starts a cluster by SSH, `__main__.py` is the command.
 """

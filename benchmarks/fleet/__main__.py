@@ -9,12 +9,14 @@ import json
 import logging
 import re
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from autollm import cli
 from autollm.errors import InputError
@@ -26,7 +28,7 @@ from benchmarks.compare.chart import draw, lines_of
 from benchmarks.compare.report import render
 from benchmarks.compare.runs import load, load_all, parse, plain
 from benchmarks.compare.verdict import compare
-from benchmarks.fleet import on_host
+from benchmarks.fleet import by_ssh, on_host
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (
@@ -44,6 +46,9 @@ class Host:
     label: str
     worker: str
 
+    def __str__(self) -> str:
+        return f"{self.label} ({urlsplit(self.worker).hostname})"
+
 
 Outcome = tuple[Host, bytes | None, str]  # its results if there are any, and what went wrong
 
@@ -53,13 +58,17 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.fleet",
         description="Run the suite once on every host of a Dask cluster, and compare the results. The hosts\n"
         "are sent these sources; they need Python, numpy, numba, pytest-benchmark and Dask.\n"
-        f"A worker's environment variable {on_host.LABEL} names its host.",
+        f"A worker's environment variable {on_host.LABEL} names its host. Hosts of a FILE need\n"
+        "this Python with its packages at the same path, must let you log in by SSH without\n"
+        "a question, with a host key that is known, and must reach one another.",
         epilog="example:  python -m benchmarks.fleet --scheduler tcp://10.0.0.1:8786 --markdown",
     )
     option = parser.add_argument
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--scheduler", metavar="ADDRESS", help="of a cluster that runs, as tcp://HOST:PORT")
-    where.add_argument("--hosts", type=Path, metavar="FILE", help="hosts to start one on by SSH, one a line")
+    where.add_argument(
+        "--hosts", type=Path, metavar="FILE", help="[USER@]HOST to start one on by SSH, one a line"
+    )
     where.add_argument("--local", type=cli.whole(1, 64), metavar="N", help="to try it: N workers here")
     option("--results", type=Path, default=ROOT / "results", metavar="FOLDER",
            help="where the files go (default: results/)")  # fmt: skip
@@ -72,14 +81,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @contextlib.contextmanager
-def cluster(options: argparse.Namespace) -> Iterator[Any]:
-    """A client of the cluster that the options name. Raises InputError if it cannot be reached."""
+def cluster(options: argparse.Namespace, logins: Sequence[by_ssh.Login]) -> Iterator[Any]:
+    """A client of the cluster that the options name, or of one on the hosts of these logins. Raises
+    InputError if it cannot be reached."""
     import cloudpickle
     import distributed
 
     cloudpickle.register_pickle_by_value(on_host)  # the hosts have no module of this name
     for name in ("distributed", "distributed.client"):  # what they would say is said here
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "Mismatched versions")
     with contextlib.ExitStack() as stack:
         try:
             if options.local:
@@ -89,38 +100,41 @@ def cluster(options: argparse.Namespace) -> Iterator[Any]:
                     )
                 )
             elif options.hosts:
-                hosts = hosts_in(options.hosts)
-                address = stack.enter_context(distributed.SSHCluster([hosts[0], *hosts]))
+                address = stack.enter_context(by_ssh.start(logins))
             else:
                 address = options.scheduler
             client = stack.enter_context(distributed.Client(address, timeout=PATIENCE, set_as_default=False))
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             where = options.scheduler or options.hosts or "this machine"
             raise InputError(f"no cluster at {where}: {plain(str(error)) or type(error).__name__}") from None
+        with contextlib.suppress(TimeoutError):  # those that have come by then go on
+            client.wait_for_workers(max(len(logins), 1), timeout=PATIENCE)
         yield client
 
 
-def hosts_in(path: Path) -> list[str]:
-    """The hosts that a file lists. Raises InputError if it lists none."""
-    try:
-        hosts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--hosts {path}: {getattr(error, 'strerror', None) or 'not text'}") from None
-    found = [host for host in hosts if host and not host.startswith("#")]
-    if not found:
-        raise InputError(f"--hosts {path}: there is no host in it")
-    return found
-
-
-def hosts_of(client: Any) -> list[Host]:
-    """Every host once, however many workers it has. Those of one label get numbers."""
-    told = client.run(by_value(on_host.identify), on_error="ignore")
+def hosts_of(client: Any, workers: Sequence[str]) -> list[Host]:
+    """Every host of these workers once, however many it has. Those of one label get numbers."""
+    told = client.run(by_value(on_host.identify), workers=workers, on_error="ignore")
     first = {key: (label, worker) for worker, (key, label) in sorted(told.items(), reverse=True)}
     hosts: list[Host] = []
     for label, worker in sorted(first.values()):
         alike = sum(host.label == label or host.label.startswith(f"{label} ") for host in hosts)
         hosts.append(Host(f"{label} {alike + 1}" if alike else label, worker))
     return hosts
+
+
+def unlike(client: Any) -> dict[str, str]:
+    """The workers that understand another language than this process, and what keeps them from it: functions
+    are sent as bytecode, by a protocol that Dask may change with every version."""
+
+    def spoken(facts: Any) -> str:
+        python, distributed = (facts["packages"][name] for name in ("python", "distributed"))
+        return f"Python {'.'.join(python.split('.')[:2])} and distributed {distributed}"
+
+    versions = client.get_versions()
+    here = spoken(versions["client"])
+    there = {worker: spoken(facts) for worker, facts in versions["workers"].items()}
+    return {worker: f"it has {one}, this is {here}" for worker, one in there.items() if one != here}
 
 
 def by_value(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -172,9 +186,22 @@ def run_all(client: Any, hosts: Sequence[Host], options: Sequence[str]) -> Itera
                 future.cancel()
                 yield host, None, "its worker is gone"
         time.sleep(0.2)
+    if interrupts.came and futures:
+        stop(client, list(futures), [future.key for future in futures.values()])
     for host, future in futures.items():
         future.cancel()
         yield host, None, why
+
+
+def stop(client: Any, hosts: Sequence[Host], tasks: Sequence[str]) -> None:
+    """End these tasks, as far as their hosts can be reached: Dask does not end one that has begun."""
+    stop_it = on_host.stop
+    with contextlib.suppress(OSError):
+        client.run(
+            lambda dask_worker: stop_it(dask_worker, tasks),
+            workers=[host.worker for host in hosts],
+            on_error="ignore",
+        )
 
 
 def keep(content: bytes, folder: Path) -> Path:
@@ -203,6 +230,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(kept) > 1:
         show(kept, options)
     elif not kept:
+        if interrupts.came:
+            raise KeyboardInterrupt
         raise InputError("no host has sent results")
     else:
         say(f"one run cannot be compared: {load(kept[0]).label}")
@@ -210,13 +239,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def collect(options: argparse.Namespace, talk: Remarks) -> tuple[list[Path], list[str]]:
-    """Run the suite everywhere: the files that have come, and the labels of the hosts that sent none."""
-    kept, failed = [], []
-    with cluster(options) as client:
-        hosts = hosts_of(client)
+    """Run the suite everywhere: the files that have come, and the hosts that sent none or failed."""
+    kept: list[Path] = []
+    logins, failed = look_at(by_ssh.logins_in(options.hosts), talk) if options.hosts else ([], [])
+    with cluster(options, logins) as client:
+        strange, workers = unlike(client), client.nthreads()
+        for address, obstacle in {urlsplit(worker).hostname: one for worker, one in strange.items()}.items():
+            talk(f"{address}: left out: {obstacle}")
+            failed.append(str(address))
+        if len(workers) < len(logins):
+            failed.append(f"{len(logins) - len(workers)} of {len(logins)} hosts")
+            talk(f"{failed[-1]} have not reached the scheduler, which is on {logins[0].text}")
+        hosts = hosts_of(client, sorted(set(workers) - set(strange)))
         if not hosts:
-            raise InputError("this cluster has no worker")
-        talk(f"running on {len(hosts)} hosts, each once: {', '.join(host.label for host in hosts)}")
+            raise InputError("this cluster has no worker that can take part")
+        talk(f"running on {len(hosts)} hosts, each once: {', '.join(map(str, hosts))}")
         arguments = ["--smoke"] * options.smoke + (["-k", options.k] if options.k else [])
         start = time.perf_counter()
         for host, content, told in run_all(client, hosts, arguments):
@@ -231,6 +268,21 @@ def collect(options: argparse.Namespace, talk: Remarks) -> tuple[list[Path], lis
             if content is None or told:
                 failed.append(host.label)
     return kept, failed
+
+
+def look_at(logins: Sequence[by_ssh.Login], talk: Remarks) -> tuple[list[by_ssh.Login], list[str]]:
+    """Which of the hosts can take part, and which cannot. Raises InputError if none can."""
+    talk(f"looking for Dask on {len(logins)} hosts")
+    obstacles = dict(zip(logins, by_ssh.obstacles(logins), strict=True))
+    if interrupts.came:
+        raise KeyboardInterrupt
+    for login, obstacle in obstacles.items():
+        if obstacle:
+            talk(f"{login.text}: left out: {obstacle}")
+    usable = [login for login in logins if not obstacles[login]]
+    if not usable:
+        raise InputError("none of the hosts can take part")
+    return usable, [login.text for login in logins if obstacles[login]]
 
 
 def show(kept: Sequence[Path], options: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """What a host of the fleet does: say which it is, and run the suite once.
 
-Dask sends this module to the hosts by value, so it imports nothing that is not in Python's own library.
+Dask sends this module to the hosts by value, so its top imports nothing that is not in Python's own library.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 LABEL = "AUTOLLM_MACHINE"  # an environment variable of a worker: what to call its host
 
@@ -62,7 +63,13 @@ def _processor() -> str:
 
 
 def run_suite(sources: bytes, label: str, options: Sequence[str]) -> tuple[bytes | None, str]:
-    """Unpack the sources, a zip, and run the suite in them: its file of results, and what went wrong."""
+    """Unpack the sources, a zip, and run the suite in them: its file of results, and what went wrong.
+
+    It is the task of a worker, which remembers it, for `stop`.
+    """
+    from distributed import get_worker
+
+    worker = get_worker()
     key, _ = identify()
     with only_one(key), tempfile.TemporaryDirectory(prefix="autollm-") as folder:
         zipfile.ZipFile(io.BytesIO(sources)).extractall(folder)
@@ -79,12 +86,20 @@ def run_suite(sources: bytes, label: str, options: Sequence[str]) -> tuple[bytes
             text=True,
             errors="replace",
         ) as process:
+            worker.autollm_run = worker.get_current_task(), process
             assert process.stdout
             said = process.stdout.read()
             status = process.wait()
         lines = [line for line in said.splitlines() if line.strip()]
         told = f"exit status {status}: {' / '.join(lines[-3:])[-400:]}" if status else ""
         return (results.read_bytes() if results.exists() else None), told
+
+
+def stop(worker: Any, tasks: Sequence[str]) -> None:
+    """End the run that a worker remembers, if it is one of these tasks."""
+    run = getattr(worker, "autollm_run", None)
+    if run and run[0] in tasks:
+        run[1].stdin.close()
 
 
 @contextlib.contextmanager

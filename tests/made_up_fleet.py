@@ -1,0 +1,111 @@
+"""The fleet's command over a made-up suite, and what its hosts did."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+from made_up_results import content
+
+ROOT = Path(__file__).parent.parent
+
+# Stands for pytest on the hosts. What it does depends on the label of the host.
+SUITE = """
+import json, os, pathlib, shutil, signal, sys, time
+def option(name):
+    return next(one.partition("=")[2] for one in sys.argv if one.startswith(name + "="))
+label, here = option("--machine-label"), pathlib.Path(__file__).parent
+with open(os.environ["AUTOLLM_TEST_LOG"], "a") as log:
+    log.write(f"{label} {os.getpid()} {' '.join(sys.argv[1:])}\\n")
+if label == "beta":  # its worker dies in the middle
+    supervisor = os.getppid()
+    worker = int(pathlib.Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(worker, signal.SIGKILL)
+    time.sleep(600)
+if label == "sleepy":
+    time.sleep(600)
+if label == "gamma":
+    print("something\\nwent wrong")
+    sys.exit(3)
+shutil.copy(here / f"{label}.json", option("--benchmark-json"))
+sys.exit(1 if label == "delta" else 0)
+"""
+
+
+def made_up_sources(labels):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("pytest.py", SUITE)
+        for seed, label in enumerate(labels):
+            file.writestr(f"{label}.json", json.dumps(content(seed, 1000.0 * (seed + 1), label=label)))
+    return archive.getvalue()
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+from autollm import cli
+from benchmarks.fleet import __main__ as command
+command.zipped = Path(sys.argv.pop(1)).read_bytes
+sys.exit(cli.run(lambda: command.main(sys.argv[1:])))
+"""
+
+
+def start_fleet(tmp_path, labels, options, **environment):
+    """The command in a process of its own, with results going to a folder, and the made-up suite."""
+    sources = tmp_path / "sources.zip"
+    sources.write_bytes(made_up_sources(labels))
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, sources, "--results", tmp_path / "results", *options],
+        env=os.environ | {"PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_fleet(tmp_path, labels, options, **environment):
+    """The command from start to end."""
+    process = start_fleet(tmp_path, labels, options, **environment)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def wait_for_workers(address, count):
+    """Until so many have come to a scheduler."""
+    code = f"""
+import distributed
+with distributed.Client({address!r}) as client:
+    client.wait_for_workers({count}, timeout=60)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def wait_for_pid(log):
+    """The process of the first suite that has begun."""
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.read_text().endswith("\n")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return int(log.read_text().split()[1])
+
+
+def have_ended(pids):
+    """Whether these processes end within 20 seconds."""
+    pids, deadline = list(pids), time.monotonic() + 20
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(is_alive, pids))
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
