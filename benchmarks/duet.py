@@ -2,8 +2,9 @@
 
 A machine's speed changes from second to second, and both versions feel it. So they play a duet: each waits
 in a warm process, and they take turns on one core, a burst of steps each, in an order that is drawn anew for
-every pair. Only the ratio within a pair counts. Where a process happens to have its code and data makes it a
-little faster or slower for as long as it lives; so every now and then both are started afresh.
+every pair. Only the ratio within a pair counts, in processor time. Where a process happens to have its code
+and data makes it faster or slower, by a percent or so, for as long as it lives; so every now and then both
+are started afresh, and it is these lives that are counted, not the pairs.
 """
 
 from __future__ import annotations
@@ -30,14 +31,16 @@ from autollm.remarks import say
 from benchmarks.compare.__main__ import chart_file, check_installed
 from benchmarks.compare.chart import draw, lines_of_rows
 from benchmarks.compare.report import rows_table
-from benchmarks.compare.verdict import CONFIDENCE, FASTER, NOT_COMPARABLE, SAME, SLOWER, Row, Verdict
+from benchmarks.compare.verdict import FASTER, NOT_COMPARABLE, SAME, SLOWER, Row, Verdict
 from benchmarks.copies import ROOT, Copy, cores
 from benchmarks.workloads import GOLDEN_TOLERANCE, RATED, WORKLOADS
 
 BURST = 0.03  # seconds
-LIFE = 15.0  # seconds of bursts, at most, after which both processes are started afresh
-LEAST_LIVES = 5  # fewer show no difference: even without one, all of 5 agree on a side once in 16 times
+LIFE = 8.0  # seconds of bursts, at most, after which both processes are started afresh
+LIVES = 12  # so many fit in the time, or more, if starting takes none
+LEAST_LIVES = 5  # fewer show no difference: how far they lie apart is not known well enough
 LEAST_EFFECT = 0.01  # a smaller difference is never called one
+CONFIDENCE = 0.99
 
 
 @dataclass(frozen=True)
@@ -93,34 +96,38 @@ class Pairs:
     reason: str = ""  # why it cannot be compared
 
     def verdict(self) -> Verdict:
-        """The median ratio, B to A, and its interval, which holds for whatever distribution.
+        """The mean over the lives of the processes of the median ratio, B to A, with Student's interval.
 
-        A difference is one if the whole interval is farther than LEAST_EFFECT from 1, and if it was there in
-        every life of the processes, of which there must be LEAST_LIVES.
+        Means are of logarithms, so that B to A is the inverse of A to B. A difference is one if the whole
+        interval is farther than LEAST_EFFECT from 1, and if there were LEAST_LIVES.
         """
-        from scipy.stats import quantile_test
+        from scipy.stats import t as student
 
         if self.reason:
             return Verdict(NOT_COMPARABLE, reason=self.reason)
-        if len(self.speeds) < 8:
+        lives = self._lives()
+        if len(lives) < 2:
             return Verdict(NOT_COMPARABLE, reason="too few pairs in this time")
-        ratios, lives = np.array([b / a for a, b in self.speeds]), np.array(self.lives)
-        found = quantile_test(ratios, q=1, p=0.5).confidence_interval(CONFIDENCE)
-        each = [float(np.median(ratios[lives == life])) for life in np.unique(lives)]
-        word = SAME
-        if len(each) >= LEAST_LIVES:
-            if found.low > 1 + LEAST_EFFECT and min(each) > 1:
-                word = FASTER
-            elif found.high < 1 / (1 + LEAST_EFFECT) and max(each) < 1:
-                word = SLOWER
-        return Verdict(word, float(np.median(ratios)), float(found.low), float(found.high))
+        middle, error = np.mean(lives), np.std(lives, ddof=1) / np.sqrt(len(lives))
+        margin = student.ppf((1 + CONFIDENCE) / 2, len(lives) - 1) * error
+        ratio, low, high = (float(np.exp(one)) for one in (middle, middle - margin, middle + margin))
+        word = FASTER if low > 1 + LEAST_EFFECT else SLOWER if high < 1 / (1 + LEAST_EFFECT) else SAME
+        return Verdict(word if len(lives) >= LEAST_LIVES else SAME, ratio, low, high)
+
+    def _lives(self) -> list[float]:
+        """The logarithm of the median ratio in each life; one that was cut short does not count."""
+        ratios = np.log([b / a for a, b in self.speeds])
+        lives = np.array(self.lives, int)
+        names, counts = np.unique(lives, return_counts=True)
+        whole = names[2 * counts >= max(counts, default=0)]
+        return [float(np.median(ratios[lives == life])) for life in whole]
 
     def is_narrow(self, width: float) -> bool:
         """Whether there is no more to be learned: an interval as narrow as that, from enough lives."""
         found = self.verdict()
         if found.low is None or found.high is None:
             return bool(self.reason)
-        return len(set(self.lives)) >= LEAST_LIVES and found.high - found.low <= width
+        return len(self._lives()) >= LEAST_LIVES and found.high - found.low <= width
 
     def row(self, name: str) -> Row:
         medians = [median(each) for each in zip(*self.speeds, strict=True)] or [None, None]
@@ -132,8 +139,8 @@ def measure(
 ) -> dict[str, Pairs]:
     """Measure both versions in turn until every interval is as narrow as `width`, or the time is up."""
     rng, pairs = random.Random(seed), {name: Pairs() for name in workloads}
-    end, life = time.perf_counter() + seconds, 0
-    while time.perf_counter() < end and not interrupts.came:
+    end, life, length = time.perf_counter() + seconds, 0, min(LIFE, seconds / LIVES)
+    while time.perf_counter() + length <= end and not interrupts.came:
         with contextlib.ExitStack() as stack:
             both = []
             for one in versions:
@@ -148,7 +155,7 @@ def measure(
                 end = time.perf_counter() + seconds  # what was compiled first does not count
             open_ = [name for name in workloads if not pairs[name].reason]
             steps = {name: burst(both, name) for name in open_}
-            until = min(end, time.perf_counter() + min(LIFE, seconds / (LEAST_LIVES + 1)))
+            until = time.perf_counter() + length
             while open_ and time.perf_counter() < until and not interrupts.came:
                 for name in rng.sample(open_, len(open_)):
                     pairs[name].speeds.append(pair(both, name, steps[name], rng))
@@ -187,9 +194,9 @@ def pair(both: Sequence[Copy], name: str, steps: int, rng: random.Random) -> tup
 def build_parser() -> argparse.ArgumentParser:
     parser = cli.Parser(
         prog="python -m benchmarks.duet",
-        description="Compare two versions of this project on this machine, in turn and on one core: ratios\n"
-        "above 1 mean that B is faster. A version is the folder of a clone, the Python of a\n"
-        "virtual environment, or a commit of this repository.",
+        description="Compare two versions of this project on this machine, in turn and on one core, by the\n"
+        "processor's time: ratios above 1 mean that B is faster. A version is the folder of a\n"
+        "clone, the Python of a virtual environment, or a commit of this repository.",
         epilog="example:  python -m benchmarks.duet HEAD . --workloads 64x3x32",
     )
     option = parser.add_argument
@@ -229,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     else:
         print(f"A: {versions[0].name}\nB: {versions[1].name}\n")
-        print(rows_table(2, rows, options.markdown))
+        print(rows_table(2, rows, options.markdown, CONFIDENCE))
     return 0
 
 

@@ -43,14 +43,15 @@ def render(runs: list[Run], rows: list[Row], markdown: bool = False) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def rows_table(count: int, rows: list[Row], markdown: bool = False) -> str:
-    """A line for each benchmark: its median in each of `count` runs, and verdicts for all but the first.
+def rows_table(count: int, rows: list[Row], markdown: bool = False, confidence: float = CONFIDENCE) -> str:
+    """A line for each benchmark: its median in each of `count` runs, and verdicts for all but the first, with
+    intervals of that confidence.
 
     Of two runs everything is told; of more, the ratios, with a ~ where no difference is shown.
     """
     header = ["benchmark", "unit", "A"]
     if count == 2:
-        header += ["B", "B/A", f"{CONFIDENCE:.0%} interval", ""]
+        header += ["B", "B/A", f"{confidence:.0%} interval", ""]
         lines = [[*_begin(row), number(row.medians[1]), *_cells(row.verdicts[0])] for row in rows]
     else:
         header += [f"{letter}/A" for letter in LETTERS[1:count]]
