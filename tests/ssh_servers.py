@@ -1,13 +1,15 @@
 """SSH servers on this machine: `python ssh_servers.py FOLDER NAME...`, the folder being a user's ~/.ssh.
 
 Every name becomes a host in the user's configuration, with a port and a label of its own. "bare..." has no
-Python, "stranger..." another key than the user knows, and on "down..." nobody listens. Says "ready" when all
-have started; what they start belongs to their session.
+Python, "stranger..." another key than the user knows, "broken..." a Dask that can be imported but does not
+start, and on "down..." nobody listens. Says "ready" when all have started; what they start belongs to their
+session.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import asyncssh
 
-PIPES = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
+PIPES = dict.fromkeys(("stdout", "stderr"), asyncio.subprocess.PIPE)
 
 
 async def serve(folder: Path, names: list[str]) -> None:
@@ -48,10 +50,14 @@ async def listen(name: str, port: int, key: asyncssh.SSHKey, folder: Path) -> as
         command = process.command or ""
         if name.startswith("bare"):
             command = command.replace(sys.executable, "/no/python")
-        started = await asyncio.create_subprocess_shell(
-            command, env=os.environ | {"AUTOLLM_MACHINE": name}, **PIPES
-        )
-        await process.redirect(started.stdin, started.stdout, started.stderr)
+        if name.startswith("broken"):
+            command = command.replace("distributed.cli", "no_such_module")
+        environment = os.environ | {"AUTOLLM_MACHINE": name}
+        started = await asyncio.create_subprocess_shell(command, env=environment, **PIPES)
+        with contextlib.suppress(OSError):  # who listened has gone
+            await asyncio.gather(
+                pass_on(started.stdout, process.stdout), pass_on(started.stderr, process.stderr)
+            )
         process.exit(await started.wait())
 
     return await asyncssh.listen(
@@ -60,7 +66,13 @@ async def listen(name: str, port: int, key: asyncssh.SSHKey, folder: Path) -> as
         server_host_keys=[key],
         authorized_client_keys=str(folder / "authorized_keys"),
         process_factory=obey,
+        encoding=None,
     )
+
+
+async def pass_on(source: asyncio.StreamReader, target: asyncssh.SSHWriter) -> None:
+    while data := await source.read(65536):
+        target.write(data)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ def test_hosts_that_can_take_part_do_and_the_others_are_named(servers, tmp_path)
     told = {line.split(":")[0]: line for line in done.stderr.splitlines()}
     assert "down: left out: " in told["down"]
     assert f"bare: left out: {by_ssh.PYTHON} cannot import Dask: " in told["bare"]
+    assert "/no/python" in told["bare"]
     assert "stranger: left out: Host key is not trusted" in told["stranger"]
     assert "running on 2 hosts, each once: one (" in done.stderr
     assert told["one"].startswith("one: done") and told["two"].startswith("two: done")
@@ -97,6 +98,14 @@ def test_none_of_the_hosts(servers, tmp_path):
     done = run_fleet(tmp_path, [], ["--hosts", tmp_path / "hosts"])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1] == "autollm: error: none of the hosts can take part"
+
+
+@in_proc
+def test_a_cluster_that_does_not_start(servers, tmp_path):
+    servers("broken")
+    done = run_fleet(tmp_path, [], ["--hosts", tmp_path / "hosts"])
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 2), done.stderr
+    assert f"autollm: error: no cluster at {tmp_path / 'hosts'}: " in done.stderr
 
 
 def test_a_list_of_hosts(tmp_path):

@@ -76,12 +76,18 @@ async def _obstacle(login: Login) -> str:
 
 
 def start(logins: Sequence[Login]) -> Any:
-    """A Dask cluster on these hosts, with its scheduler on the first. Not all workers may have come yet."""
+    """A Dask cluster on these hosts, with its scheduler on the first. Not all workers may have come yet.
+
+    Raises RuntimeError if it does not start.
+    """
     import distributed
 
-    return distributed.SSHCluster(
-        [login.host for login in (logins[0], *logins)],
-        connect_options=[login.options for login in (logins[0], *logins)],
-        remote_python=PYTHON,
-        scheduler_options={"idle_timeout": f"{IDLE} s"},
-    )
+    try:
+        return distributed.SSHCluster(
+            [login.host for login in (logins[0], *logins)],
+            connect_options=[login.options for login in (logins[0], *logins)],
+            remote_python=PYTHON,
+            scheduler_options={"idle_timeout": f"{IDLE} s"},
+        )
+    except Exception as error:  # Dask raises this very one, and asyncssh its own
+        raise RuntimeError(str(error)) from None
