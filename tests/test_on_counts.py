@@ -54,7 +54,7 @@ def softmax(logits):
 
 
 @each_net
-def test_logits_are_those_of_the_net_and_log_p_of_the_counts(name):
+def test_logits_are_those_of_the_net_and_most_of_log_p_of_the_counts(name):
     """Also where the counts look back further than the net does. So a softmax is all that is needed."""
     model, examples = on_counts(name)
     letters, _ = examples[::10].pairs()
@@ -65,7 +65,7 @@ def test_logits_are_those_of_the_net_and_log_p_of_the_counts(name):
     for i, row in enumerate(rows):  # the four letters before each place, as the counts alone read them
         word, place = (letters[i // T], i % T + 1) if sequence else (letters[i], T)
         row[-min(place, 4) :] = word[max(place - 4, 0) : place]
-    np.testing.assert_allclose(model(letters).v, alone + counts()(rows).v, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(model(letters).v, alone + 0.8 * counts()(rows).v, rtol=0, atol=1e-5)
 
 
 def test_the_gradient_is_that_of_a_constant_added_to_the_logits():
@@ -76,7 +76,7 @@ def test_the_gradient_is_that_of_a_constant_added_to_the_logits():
     model.net.W.v[...] = W
     xent_from_logits(model(letters, targets), targets).back(1.0)
     log_p = counts().log_p(letters, letters.shape[1] - 1, targets).astype(np.float64)
-    surprise = softmax(W[letters[:, -1]] + log_p)
+    surprise = softmax(W[letters[:, -1]] + 0.8 * log_p)
     surprise[np.arange(len(targets)), targets] -= 1
     expected = np.zeros_like(W)
     np.add.at(expected, letters[:, -1], surprise / len(targets))

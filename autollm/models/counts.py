@@ -14,6 +14,7 @@ from autollm.node import Node
 
 NO_TARGETS = np.zeros(0, np.int32)
 TABLES = "nodes", "letters", "children", "kinds", "followers", "times"
+TRUST = 0.8  # in counts, where a net is added
 
 
 class Counts(Model):
@@ -133,10 +134,11 @@ class Counts(Model):
 
 
 class OnCounts(Model):
-    """logits = log p(counts) + net(letters): what counting knows, and what a net adds to it.
+    """logits = TRUST * log p(counts) + net(letters): what counting knows, and what a net adds to it.
 
-    p(counts) is a constant, with nobody to blame. While the net learns, it is given the targets, and each of
-    them is guessed as if it had not been counted: else the counts would know all the answers.
+    p(counts) is a constant, with nobody to blame. Much of what it says the net finds too; twice in full, that
+    would be too sure. While the net learns, it is given the targets, and each of them is guessed as if it had
+    not been counted: else the counts would know all the answers.
     """
 
     def __init__(self, net: Model, context: int, counts: Counts) -> None:
@@ -144,6 +146,7 @@ class OnCounts(Model):
 
     def __call__(self, letters: Ids, targets: Ids = NO_TARGETS) -> Node:
         known = self.counts.log_p(letters, 0 if self.sequence else letters.shape[1] - 1, targets)
+        known *= TRUST
         if not self.sequence and letters.shape[1] > self.context:
             letters = np.ascontiguousarray(letters[:, -self.context :])
         return add(self.net(letters), Node(known))
