@@ -172,7 +172,7 @@ def check(both: Sequence[Copy], name: str) -> str:
     for copy in both:
         copy.order(name, golden=1)
         losses.append(copy.answer()["loss"])
-    if abs(losses[1] / losses[0] - 1) > GOLDEN_TOLERANCE:
+    if not abs(losses[1] / losses[0] - 1) <= GOLDEN_TOLERANCE:  # nor if one is not a number
         return f"the golden steps end with losses of {losses[0]:.6f} and {losses[1]:.6f}"
     return ""
 

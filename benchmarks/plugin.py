@@ -23,7 +23,7 @@ import pytest
 from pytest_benchmark.logger import PytestBenchmarkWarning
 
 from benchmarks import calibrators, machine, noise, probe, summary
-from benchmarks.compare.runs import SCHEMA, parse
+from benchmarks.compare.runs import SCHEMA, file_stem, parse
 from benchmarks.fingerprint import fingerprint
 from benchmarks.workloads import SIZES, WORKLOADS, golden_loss
 
@@ -69,9 +69,8 @@ class Suite:
         config.option.benchmark_quiet = not config.option.benchmark_verbose  # our own table is shorter
 
     def _new_file(self) -> Path:
-        slug = re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-") or "machine"
-        kind = "-smoke" if self.pace is SMOKE else ""
-        return RESULTS / f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}-{fingerprint()['digest'][:8]}{kind}.json"
+        name = [file_stem(self.label), time.strftime("%Y%m%d-%H%M%S"), fingerprint()["digest"][:8]]
+        return RESULTS / f"{'-'.join([*name, *['smoke'] * (self.pace is SMOKE)])}.json"
 
     # --- visits ----------------------------------------------------------------------------------
 

@@ -189,6 +189,12 @@ def test_the_time_is_kept(made_up, monkeypatch):
     assert len(found["x"].speeds) < 200
 
 
+def test_a_version_whose_loss_is_no_number_is_not_timed(made_up, monkeypatch):
+    monkeypatch.setattr(MadeUp, "answer", lambda self: {"loss": float("nan")})
+    found = duet.measure(versions(1000, 1000), ["x"], seconds=10, width=0.1)["x"]
+    assert found.verdict().word == NOT_COMPARABLE
+
+
 def test_a_version_that_learns_something_else_is_not_timed(made_up):
     found = duet.measure(versions(66, 1000), ["x"], seconds=10, width=0.1)["x"]
     assert (found.speeds, found.verdict().word) == ([], NOT_COMPARABLE)

@@ -11,7 +11,7 @@ import pytest
 from made_up_results import content, write
 
 from autollm.errors import InputError
-from benchmarks.compare.runs import Series, load, load_all, plain
+from benchmarks.compare.runs import Series, file_stem, load, load_all, plain
 
 OTHER_SOURCE = {"configuration": "c", "data": "d", "source": "other"}
 OTHER_DATA = {"configuration": "c", "data": "other", "source": "s"}
@@ -104,6 +104,45 @@ def test_a_part_that_is_missing_or_wrong(tmp_path, path):
     runs, left_out = load_all([tmp_path])
     assert len(runs) == 2
     assert len(left_out) == 1 and "damaged.json" in left_out[0]
+
+
+def test_numbers_that_ratios_would_not_survive(tmp_path):
+    one = content()
+    for work, seconds in ((1e299, 1e-299), (1e-299, 1e299), (1.0, 1e-31), (1e31, 1.0)):
+        one["benchmarks"][0]["extra_info"]["work"] = [work] * 16
+        one["benchmarks"][0]["stats"]["data"] = [seconds] * 16
+        (tmp_path / "a.json").write_text(json.dumps(one))
+        with pytest.raises(InputError, match="not a number from 1e-30 to 1e\\+30"):
+            load(tmp_path / "a.json")
+
+
+def test_reasons_for_noise_that_are_no_texts(tmp_path):
+    write(tmp_path / "a.json", noise={"noisy": True, "why": ["a", 1]})
+    with pytest.raises(InputError, match="'why' is not a list of texts"):
+        load(tmp_path / "a.json")
+
+
+def test_facts_that_are_no_numbers_and_facts_without_end(tmp_path):
+    write(
+        tmp_path / "a.json", noise={"noisy": False, "why": [], "spread": float("nan"), "load": float("inf")}
+    )
+    assert load(tmp_path / "a.json").noise == {"noisy": False, "why": [], "spread": None, "load": None}
+    one = content()
+    for levels, is_read in ((10, True), (300, False)):
+        one["machine_info"]["deep"] = 1
+        for _ in range(levels):
+            one["machine_info"]["deep"] = [one["machine_info"]["deep"]]
+        (tmp_path / "a.json").write_text(json.dumps(one))
+        if is_read:
+            load(tmp_path / "a.json")
+        else:
+            with pytest.raises(InputError, match="more than 20 levels"):
+                load(tmp_path / "a.json")
+
+
+def test_how_a_files_name_begins():
+    assert file_stem("../My laptop!") == "my-laptop" and file_stem("é|") == "machine"
+    assert file_stem("x" * 300) == "x" * 80
 
 
 @pytest.mark.parametrize(

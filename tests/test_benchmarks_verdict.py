@@ -181,6 +181,11 @@ def test_a_run_that_visited_once_is_not_compared():
         assert "only once" in judge("step[64x3x32]", *pair).reason
 
 
+def test_another_unit_is_not_compared():
+    other = run_of([entry("step[64x3x32]", speeds(9.0, 1), "ms")])
+    assert judge("step[64x3x32]", run(0), other).reason == "measured in steps/s and in ms"
+
+
 def test_rows_begin_with_what_a_user_feels():
     entries = [
         entry(name, speeds(1.0, 1)) for name in ("fma", "words[10]", "sampling", "step[a]", "one_second[a]")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,8 @@ CALIBRATORS = ("dispatch", "interpreter", "fma", "memory")  # rows about the mac
 OF_STEPS = ("interpreter", "fma")  # those that run beside each visit to a training step
 PEAK, NUMPY = "peak", "numpy"  # the fma beside each visit to a kernel, in its unit; np.dot, beside a product
 MAX_BYTES = 64 * 2**20
+LARGEST = 1e30  # no amount, duration or loss is above it, or below its inverse: ratios stay finite
+DEEPEST = 20  # levels of dicts and lists in each other
 
 T = TypeVar("T")
 
@@ -87,6 +90,11 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
+def file_stem(label: str) -> str:
+    """How the name of a file of results begins."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower())[:80].strip("-") or "machine"
+
+
 def parse(content: dict[str, Any], path: Path) -> Run:
     """A run from the contents of its file. Raises ValueError, saying which part is missing or wrong."""
     ours = _part(content, "autollm", dict)
@@ -95,8 +103,10 @@ def parse(content: dict[str, Any], path: Path) -> Run:
         raise ValueError(
             f"schema {schema} of a {'newer' if schema > SCHEMA else 'older'} version of this suite"
         )
-    noise = _part(ours, "noise", dict)
+    noise = _printable(_part(ours, "noise", dict))
     _part(noise, "noisy", bool)
+    if not all(isinstance(reason, str) for reason in _part(noise, "why", list)):
+        raise ValueError("'why' is not a list of texts")
     series = {}
     for entry in _part(content, "benchmarks", list):
         name = _text(entry, "name").removeprefix("test_")
@@ -113,7 +123,7 @@ def parse(content: dict[str, Any], path: Path) -> Run:
         _losses(ours, "optimum"),
         _printable(_part(content, "machine_info", dict)),
         _text(_part(ours, "probe", dict), "told"),
-        noise | {"why": _printable(_part(noise, "why", list))},
+        noise,
         _part(ours, "smoke", bool),
         _part(ours, "complete", bool),
         series,
@@ -158,18 +168,21 @@ def _losses(content: dict[str, Any], key: str) -> dict[str, float]:
 
 
 def _positive(what: str, value: Any) -> float:
-    number = float(value) if type(value) in (int, float) and abs(value) < 1e300 else math.nan
-    if not number > 0:
-        raise ValueError(f"{what} is {str(value)[:40]!r}, not a positive number")
-    return number
+    if type(value) not in (int, float) or not 1 / LARGEST < value < LARGEST:
+        raise ValueError(f"{what} is {str(value)[:40]!r}, not a number from {1 / LARGEST:g} to {LARGEST:g}")
+    return float(value)
 
 
-def _printable(value: Any) -> Any:
-    """A value from JSON with all of its texts on one line."""
+def _printable(value: Any, depth: int = 0) -> Any:
+    """A value from JSON that can be written again: texts on one line, numbers finite or None."""
+    if depth > DEEPEST:
+        raise ValueError(f"more than {DEEPEST} levels in each other")
     if isinstance(value, dict):
-        return {plain(key): _printable(one) for key, one in value.items()}
+        return {plain(key): _printable(one, depth + 1) for key, one in value.items()}
     if isinstance(value, list):
-        return [_printable(one) for one in value]
+        return [_printable(one, depth + 1) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return plain(value) if isinstance(value, str) else value
 
 

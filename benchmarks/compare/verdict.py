@@ -90,6 +90,8 @@ def judge(name: str, first: Run, other: Run) -> Verdict:
     a, b = first.series.get(name), other.series.get(name)
     if a is None or b is None:
         return Verdict(NOT_COMPARABLE, reason="not measured in both")
+    if a.unit != b.unit:
+        return Verdict(NOT_COMPARABLE, reason=f"measured in {a.unit} and in {b.unit}")
     if first.smoke or other.smoke:
         return Verdict(NOT_COMPARABLE, reason="a smoke run")
     if min(len(a.speeds), len(b.speeds)) < 2:

@@ -26,7 +26,7 @@ from autollm.remarks import Remarks, say
 from benchmarks.compare.__main__ import chart_file, check_installed, with_base
 from benchmarks.compare.chart import draw, lines_of
 from benchmarks.compare.report import render
-from benchmarks.compare.runs import load, load_all, parse, plain
+from benchmarks.compare.runs import file_stem, load, load_all, parse, plain
 from benchmarks.compare.verdict import compare
 from benchmarks.fleet import by_ssh, on_host
 
@@ -210,9 +210,8 @@ def keep(content: bytes, folder: Path) -> Path:
         run = parse(json.loads(content), Path("results"))
     except ValueError as error:
         raise InputError(f"damaged results ({error})") from None
-    slug = re.sub(r"[^a-z0-9]+", "-", run.label.lower()).strip("-") or "machine"
     date = re.sub(r"\D", "", run.identity)[:14]
-    path = folder / f"{slug}-{date[:8]}-{date[8:]}{'-smoke' if run.smoke else ''}.json"
+    path = folder / f"{file_stem(run.label)}-{date[:8]}-{date[8:]}{'-smoke' if run.smoke else ''}.json"
     replace_file(str(path), content)
     return path
 
