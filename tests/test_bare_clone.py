@@ -71,7 +71,7 @@ def test_the_benchmarks_run(clone, tmp_path):
         *("runner", "-m", "pytest", "-p", "no:cacheprovider", "--benchmark", "--smoke", "-q"),
         *(
             "-k",
-            "interpreter or test_step[64x3x32-visit0] or import",
+            "interpreter or test_step[64x3x32-visit0] or autollm.train",
             f"--benchmark-json={tmp_path / 'x.json'}",
         ),
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from commands import fresh_python, python
 
 pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not installed")
 
@@ -95,16 +95,19 @@ def test_a_round_is_made_as_long_as_asked(monkeypatch):
 # --- pytest -----------------------------------------------------------------------------------------
 
 
-def pytest_in_the_repository(*arguments, **options):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, **options)
+warm = partial(python, warm="pytest")
+
+
+def pytest_in_the_repository(*arguments, env=None, start=warm):
+    return start("-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, cwd=ROOT, env=env)
 
 
 @pytest.fixture
 def host(tmp_path):
-    """The environment of a process whose host has a name that can be found again, and so has its user."""
+    """The environment of a process whose host has a name that can be found again, and so has its user, with
+    `-p named`."""
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(
+    (tmp_path / "site" / "named.py").write_text(
         "import getpass, os, platform, socket\n"
         f"platform.node = socket.gethostname = socket.getfqdn = lambda *_: {HOST!r}\n"
         f"uname = os.uname(); os.uname = lambda: type(uname)((uname[0], {HOST!r}, *uname[2:]))\n"
@@ -118,7 +121,7 @@ def test_a_run_of_a_part_leaves_its_files_without_the_name_of_the_host(tmp_path,
     done = pytest_in_the_repository(
         *("--benchmark", "--smoke", "-k", "interpreter or (test_step and 64x3x32 and not reordered)"),
         *("--benchmark-json", str(tmp_path / "ours.json"), "--benchmark-save=mine", "--benchmark-save-data"),
-        *("--benchmark-storage", f"file://{tmp_path}/saved"),
+        *("--benchmark-storage", f"file://{tmp_path}/saved", "-p", "named"),
         env=host,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -149,7 +152,6 @@ def test_ctrl_c_leaves_a_file_that_says_it_is_incomplete(tmp_path):
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return (yield)\n"
     )
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     done = pytest_in_the_repository(
         *("--benchmark", "--smoke", "--benchmark-json", str(tmp_path / "ours.json"), "-p", "interrupting"),
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
@@ -162,8 +164,9 @@ def test_ctrl_c_leaves_a_file_that_says_it_is_incomplete(tmp_path):
 
 
 def test_pytest_runs_tests_and_pytest_benchmark_runs_benchmarks(tmp_path):
-    most = "test_[!bn]*"  # which take long to import
-    tests = pytest_in_the_repository("--collect-only", f"--ignore-glob=*/tests/{most}").stdout
+    most = "test_[!bn]*", "test_b[!e]*", "test_benchmarks_[!r]*"  # which take long to import
+    ignored = [f"--ignore-glob={ROOT}/tests/{names}" for names in most]
+    tests = pytest_in_the_repository("--collect-only", *ignored).stdout
     assert "tests/test_node.py" in tests and "benchmarks/" not in tests.replace("tests/test_benchmarks", "")
     suite = pytest_in_the_repository(
         "--collect-only", "--benchmark", f"--benchmark-json={tmp_path / 'x.json'}"
@@ -200,12 +203,21 @@ def test_numpys_products_use_one_thread_and_nothing_is_inherited(tmp_path):
         "    threads = len(os.listdir('/proc/self/task'))\n"
         "    print('numpy' in sys.modules, threads, os.environ.get('OPENBLAS_NUM_THREADS'))\n"
     )
-    chosen = "--collect-only", "--benchmark", "-s", "-p", "telling", f"--benchmark-json={tmp_path / 'x.json'}"
+    few = str(ROOT / "benchmarks" / "test_calibrators.py")
+    chosen = (
+        "--collect-only",
+        "--benchmark",
+        "-s",
+        "-p",
+        "telling",
+        few,
+        f"--benchmark-json={tmp_path / 'x.json'}",
+    )
     for given in (None, "2"):
         env = {**os.environ, "PYTHONPATH": str(tmp_path)}
         env.pop("OPENBLAS_NUM_THREADS", None)
         env |= {"OPENBLAS_NUM_THREADS": given} if given else {}
-        assert f"True 1 {given}\n" in pytest_in_the_repository(*chosen, env=env).stdout
+        assert f"True 1 {given}\n" in pytest_in_the_repository(*chosen, env=env, start=fresh_python).stdout
 
 
 def test_options_of_the_suite_go_with_benchmark():

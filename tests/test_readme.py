@@ -7,12 +7,10 @@ import io
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from commands import autollm
+from commands import autollm, python
 
 from autollm import ladder
 from autollm.models import build, parameters
@@ -78,6 +76,10 @@ def test_ci_runs_the_readmes_commands():
     assert ".venv/bin/pytest\n" in README and "\npytest\n" in script
 
 
+def run_pytest(*arguments, **where):
+    return python("-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, warm="pytest", **where)
+
+
 def test_the_primitive_of_contributing_works(tmp_path):
     """Follow CONTRIBUTING in a copy of the sources, and run the tests it promises for `sine`."""
     for folder in ("autollm", "kernels", "data", "tests"):
@@ -95,12 +97,9 @@ def test_the_primitive_of_contributing_works(tmp_path):
     tests = tmp_path / "tests"
 
     def run_tests():
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "sine or has_a_row"]
+        chosen = "-k", "sine or has_a_row", str(tests / "test_primitives.py")
         environment = os.environ | {"PYTHONPATH": str(package.parent)}
-        return subprocess.run(
-            [*command, str(tests / "test_primitives.py")],
-            capture_output=True, text=True, cwd=tests, env=environment,
-        )  # fmt: skip
+        return run_pytest(*chosen, cwd=tests, env=environment)
 
     without_row = run_tests()
     assert "sine" in without_row.stdout and "1 failed" in without_row.stdout, without_row.stdout
@@ -117,11 +116,8 @@ def test_the_model_of_contributing_works(tmp_path):
     plugin = f"{model_file}\n\nfrom autollm.models import MODELS\n\nMODELS |= {{\n{entry}}}\n"
     plugin += f"\nfrom equations import LOGITS\n\n{equation}"
     (tmp_path / "votes.py").write_text(plugin)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "votes", "-k", "votes"]
-    done = subprocess.run(
-        [*command, "tests/test_models.py"],
-        capture_output=True, text=True, cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "tests")])},
-    )  # fmt: skip
+    path = os.pathsep.join([str(tmp_path), str(ROOT / "tests")])
+    chosen = "-p", "votes", "-k", "votes", "tests/test_models.py"
+    done = run_pytest(*chosen, cwd=ROOT, env=os.environ | {"PYTHONPATH": path})
     assert done.returncode == 0, done.stdout
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 10

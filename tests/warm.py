@@ -23,7 +23,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-LIMIT = 120  # seconds after which a run is killed, so that none is ever left behind
+LIMIT = 600  # seconds after which a run is killed, so that none is ever left behind
 
 
 def numba() -> None:
