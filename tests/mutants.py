@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -65,8 +66,9 @@ def read_faults(kind: str = "faults") -> list[Fault]:
 
 def copy_project(target: Path) -> None:
     """The files that tests need, without what was made from them."""
+    made = shutil.ignore_patterns("__pycache__", "*.json")
     for name in ("autollm", "kernels", "data", "benchmarks", "tests", "results"):
-        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.json"))
+        shutil.copytree(ROOT / name, target / name, ignore=made, dirs_exist_ok=True)
     for path in ROOT.iterdir():
         if path.is_file() and path.suffix in (".md", ".py", ".toml"):
             shutil.copy(path, target)
@@ -74,30 +76,31 @@ def copy_project(target: Path) -> None:
 
 def run_tests(tests: str, cache: Path, fault: Fault | None = None) -> int | None:
     """pytest's exit status in a copy of the project, with a fault or without; None if it takes too long."""
-    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-        root = Path(folder)
-        copy_project(root)
-        if fault:
-            fault.put_into(root)
-            if fault.file.startswith("kernels/"):
-                cache = root / "cache"  # what is compiled from a fault is kept for nobody else
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *shlex.split(tests)]
-        environment = os.environ | {
-            "NUMBA_CACHE_DIR": str(cache),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": str(root),  # for the processes that tests start elsewhere
-        }
-        with subprocess.Popen(
-            command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL, start_new_session=True,
-        ) as tests_run:  # fmt: skip
-            try:
-                return tests_run.wait(LONGEST)
-            except subprocess.TimeoutExpired:
-                return None
-            finally:
-                with contextlib.suppress(ProcessLookupError):  # with all that the tests have started
-                    os.killpg(tests_run.pid, signal.SIGKILL)
+    # The copies of one thread take the same place: where a module lies is a part of numba's key.
+    root = cache / f"copy-{threading.get_ident()}"
+    shutil.rmtree(root, ignore_errors=True)
+    copy_project(root)
+    if fault:
+        fault.put_into(root)
+        if fault.file.startswith("kernels/"):
+            cache = root / "cache"  # what is compiled from a fault is kept for nobody else
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *shlex.split(tests)]
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(cache),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(root),  # for the processes that tests start elsewhere
+    }
+    with subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL, start_new_session=True,
+    ) as tests_run:  # fmt: skip
+        try:
+            return tests_run.wait(LONGEST)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # with all that the tests have started
+                os.killpg(tests_run.pid, signal.SIGKILL)
 
 
 def is_noticed(fault: Fault, cache: Path) -> bool:

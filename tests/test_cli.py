@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -10,14 +11,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
 from commands import Running, autollm, fresh, installed, python
 
-from autollm import cli, remarks, sample, train
+from autollm import cli, ladder, remarks, sample, train
+from autollm.interrupts import interrupts
 from autollm.learning import checkpoint
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.checkpoint import Checkpoint
@@ -33,8 +37,9 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, /dev/full,
 
 
 def refused_here(capsys, *arguments, command=train):
-    """The one line that a refused command prints, in this process."""
-    assert cli.run(lambda: command.main(list(arguments))) == 2
+    """The one line that a refused command prints, in this process, before anything is learned."""
+    with mock.patch.object(train, "learn", None):
+        assert cli.run(lambda: command.main(list(arguments))) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"autollm: error: .+\n", err), err
@@ -77,14 +82,16 @@ def test_remarks_go_to_standard_error(trained):
 
 
 def test_json_holds_everything():
+    began = time.perf_counter()
     done = python("-m", "autollm", "train", *QUICK, "--json", "--seed", "4", "--quiet")
+    lasted = time.perf_counter() - began
     assert done.stderr == "", "--quiet leaves nothing but the results"
     facts = json.loads(done.stdout)
     assert facts["steps"] == 100
     assert facts["steps_per_second"] == pytest.approx(100 / facts["elapsed_seconds"])
     assert 1.9 < facts["final_loss"] < 3.2, "ln 27 = 3.296 is what knowing nothing costs"
     assert len(facts["samples"]) == 3
-    assert facts["startup_seconds"] > facts["compile_seconds"] > 0
+    assert lasted + 0.1 > facts["startup_seconds"] > facts["compile_seconds"] > 0, "to a tick of the clock"
     config = facts["config"]
     assert (config["data"], config["batch"], config["context"], config["dim"]) == ("names", 64, 3, 32)
     assert (config["seed"], config["lr"], config["temperature"]) == (4, 0.5, 1.0)
@@ -142,6 +149,34 @@ def test_every_command_is_a_module_too(command):
     done = python("-m", f"autollm.{command}", "--help")
     assert done.returncode == 0
     assert done.stdout == autollm(command, "--help").stdout
+
+
+class Screen(io.TextIOWrapper):
+    """A terminal in this process, and what it got."""
+
+    def __init__(self, encoding="utf-8"):
+        super().__init__(io.BytesIO(), encoding=encoding, newline="")
+
+    def isatty(self):
+        return True
+
+    @property
+    def shown(self):
+        self.flush()
+        return self.buffer.getvalue().decode()
+
+
+def test_a_terminal_gets_codes_for_letters_that_it_cannot_show(monkeypatch):
+    """Only JSON has codes of its own, which say the same everywhere."""
+    screen = Screen("ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert cli.run(lambda: print("zoé") or cli.print_json({"word": "zoé"}) or 0) == 0
+    text, facts = screen.shown.splitlines()
+    assert text == r"zo\xe9" and json.loads(facts) == {"word": "zoé"}
+
+
+def test_what_is_named_twice_is_meant_once():
+    assert cli.some(["a", "b", "c"])("c,a,c") == ["c", "a"]
 
 
 # --- what is printed, of made-up facts -----------------------------------------------------------------
@@ -311,8 +346,7 @@ def test_models_that_cannot_be_read(capsys, tmp_path):
     assert "it is a folder" in refused_here(capsys, str(tmp_path), command=sample)
 
 
-def test_a_target_that_cannot_be_written_is_refused_before_training(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "learn", None)
+def test_a_target_that_cannot_be_written_is_refused_before_training(capsys, tmp_path):
     missing = str(tmp_path / "no" / "model")
     assert "cannot save to" in refused_here(capsys, "--save", missing)
     assert "not a regular file" in refused_here(capsys, "--save", str(tmp_path))
@@ -461,6 +495,38 @@ def test_divergence_saves_nothing(capsys, tmp_path):
     assert out == ""
     assert re.search(r"autollm: error: the loss is \S+ after \d+ steps; try a --lr below 1e\+06\n$", err)
     assert os.listdir(tmp_path) == []
+
+
+def watched(monkeypatch):
+    """What tells of a training, and the screen on which a person watches from now on."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    return remarks.Remarks(quiet=False), screen
+
+
+def test_a_live_line_says_what_is_trained_and_how_far_it_is(monkeypatch):
+    tell, screen = watched(monkeypatch)
+    tell.task = "bag  "
+    tell.watch(1500, 0.5, 2.34567, 0.25)
+    tell.watch(1600, 0.5, 2.34567, 0.26)  # within a tenth of a second, so it is not shown
+    line = f"\r{'bag   25%  loss 2.346  1,500 steps  3,000 steps/s':<70}"
+    assert screen.shown == line
+    tell.end_progress()
+    assert screen.shown == line + "\r" + " " * 70 + "\r", "it is wiped"
+
+
+def test_a_signal_ends_what_is_watched(monkeypatch):
+    tell, screen = watched(monkeypatch)
+    monkeypatch.setattr(interrupts, "came", signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        tell.watch(1500, 0.5, 2.3, 0.25)
+    assert screen.shown == ""
+
+
+def test_the_ladders_live_line_begins_with_the_models_name(monkeypatch):
+    _, screen = watched(monkeypatch)
+    assert ladder.main(["--data", "names", "--models", "bigram,bag", "--steps", "3"]) == 0
+    assert re.findall(r"\r(\w+) +100%  loss", screen.shown) == ["bigram", "bag"]
 
 
 @posix

@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,12 +21,13 @@ from hypothesis import strategies as st
 from autollm import files, train
 from autollm.errors import InputError
 from autollm.film import page, record
-from autollm.film.record import Recorder, least_loss, packed
+from autollm.film.record import Answers, Recorder, beginnings, least_loss, moments_of_a_bag, packed
+from autollm.learning.alphabet import Alphabet
 from autollm.learning.experiment import Corpus, learn
 from autollm.learning.plan import Budget, make_plan
 from autollm.learning.training import mean_loss
 from autollm.learning.words import Words, read_words
-from autollm.models import MODELS, configure, parameters
+from autollm.models import MODELS, build, configure, parameters
 
 LIMIT = 300_000  # bytes
 HOSTILE = [
@@ -181,6 +183,48 @@ def test_other_models_leave_their_answers():
     assert answers[0]["words"][0] != answers[0]["words"][-1]
 
 
+def test_the_dice_of_the_answers_are_those_of_the_seed():
+    """Of one model, which has learned nothing."""
+    corpus, config = Corpus.of(NAMES, None, seed=0), configure("mlp")
+    model = build(config, corpus.alphabet.size)
+    first, second, again = (Answers(model, corpus, make_plan(config, seed=s)).look() for s in (0, 1, 0))
+    for (_, words), (_, others), (_, same) in zip(first, second, again, strict=True):
+        assert words == same != others
+
+
+def test_beginnings_are_the_commonest_of_longer_words():
+    corpus = Corpus(Alphabet("abcd"), ["a", "b", "d", "cab", "ca", "cb", "ba", "bab", "cacd"], [], 4)
+    assert beginnings(corpus) == ["", "c", "b", "ca", "cac"]
+
+
+@pytest.mark.parametrize("dim", [1, 15, 16, 33, 34, 100, 154, 155])
+def test_a_bag_is_recorded_as_often_as_there_is_room(dim):
+    """The moment before the first step included."""
+    numbers = 2 * 27 * dim
+    count, too_large = moments_of_a_bag(make_plan(configure("bag", dim=dim)), 27)
+    if too_large:
+        assert numbers * (1 + record.FEWEST_MOMENTS) > record.MOST_NUMBERS
+    else:
+        assert (1 + count) * numbers <= record.MOST_NUMBERS
+        assert count == record.MOMENTS or (2 + count) * numbers > record.MOST_NUMBERS
+
+
+def test_a_bag_is_taken_apart_as_far_back_as_there_is_room():
+    plans = [make_plan(configure("bag", context=context)) for context in range(1, 20)]
+    furthest = [plan.config.context for plan in plans if not moments_of_a_bag(plan, 27)[1]]
+    assert furthest == list(range(1, record.MOST_LETTERS_BACK + 1))
+
+
+def test_a_loss_beyond_all_bounds_is_a_number_all_the_same():
+    """JSON has no infinity."""
+    plan, corpus = make_plan(configure("bag"), Budget(steps=1)), Corpus.of(NAMES, 10, seed=0)
+    recorder = Recorder(plan, corpus)
+    learned = learn(plan, corpus, record=recorder.begin)
+    recorder.moments[0] = replace(recorder.moments[0], loss=math.inf, held_out=math.inf)
+    film = recorder.told(learned)
+    assert film["loss"][0] == film["heldOut"][0] == 1000.0
+
+
 @given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20))
 def test_packed_numbers_are_off_by_half_a_step_at_most(numbers):
     array = np.array(numbers, np.float32)
@@ -321,20 +365,29 @@ def test_a_bad_name_is_one_line_before_anything_is_learned(tmp_path, monkeypatch
 
 
 def test_a_film_does_not_replace_the_model_of_its_own_run(tmp_path):
-    target = str(tmp_path / "one.html")
-    with pytest.raises(InputError, match="--save and --film"):
-        train.main(["--save", target, "--film", target])
+    target, link = str(tmp_path / "one.html"), str(tmp_path / "link.html")
+    os.symlink(target, link)
+    for other in (target, link):
+        with pytest.raises(InputError, match="--save and --film"):
+            train.main(["--save", target, "--film", other])
 
 
-def test_what_was_learned_is_printed_when_the_film_cannot_be_written(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("failing", ["film.html", "model"])
+def test_what_was_learned_is_printed_when_a_file_cannot_be_written(tmp_path, monkeypatch, capsys, failing):
+    """And the other file is."""
+    replace_file = files.replace_file
+
     def full(path, content):
-        raise InputError(f"cannot save to {path}: No space left on device")
+        if path == failing:
+            raise InputError(f"cannot save to {path}: No space left on device")
+        replace_file(path, content)
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(files, "replace_file", full)
-    with pytest.raises(InputError, match="No space left"):
-        train.main(["--steps", "10", "--samples", "2", "--film", str(tmp_path / "film.html")])
+    with pytest.raises(InputError, match=f"{failing}: No space left"):
+        train.main(["--steps", "10", "--samples", "2", "--save", "model", "--film", "film.html"])
     assert "Samples:\n 1 : " in capsys.readouterr().out
-    assert not os.listdir(tmp_path)
+    assert os.listdir(tmp_path) == [{"film.html": "model", "model": "film.html"}[failing]]
 
 
 def test_a_run_without_a_film_does_not_load_it():

@@ -16,7 +16,7 @@ from commands import Running, autollm, python
 
 from autollm import cli, files, interrupts, remarks, train
 from autollm.errors import InputError
-from autollm.learning import checkpoint
+from autollm.learning import checkpoint, experiment, sampling
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.checkpoint import Checkpoint
 from autollm.models import build, configure, parameters
@@ -143,11 +143,26 @@ def test_a_signal_while_there_is_something_to_lose(capsys, monkeypatch, target, 
     assert is_saved(target)
 
 
+def test_a_signal_ends_dreaming_after_the_words_that_are_being_dreamed(capsys, monkeypatch):
+    dream = experiment.dream
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        return dream(*arguments, **options)
+
+    monkeypatch.setattr(train, "warm_up", lambda plan: None)  # which dreams too
+    monkeypatch.setattr(experiment, "dream", interrupted)
+    assert cli.run(lambda: train.main(["--steps", "100", "--samples", "50000"])) == 128 + signal.SIGINT
+    out, err = capsys.readouterr()
+    assert out.count(" : ") == sampling.MOST_AT_ONCE
+    assert "too few" not in err, "fewer were dreamed, but not for want of them"
+
+
 @SIGNALS
 def test_signals_while_a_file_is_written(capsys, monkeypatch, target, number):
     def interrupted(_):
-        for _ in range(3):  # impatience does no harm here
-            signal.raise_signal(number)
+        for one in (number, *interruptions.SIGNALS):  # impatience does no harm here, and the first one counts
+            signal.raise_signal(one)
 
     monkeypatch.setattr(os, "fsync", interrupted)
     assert cli.run(lambda: train.main([*QUICK, "--save", str(target)])) == 128 + number
@@ -223,6 +238,38 @@ def test_a_file_keeps_its_mode(target, mode):
     files.replace_file(str(target), b"new")
     assert stat.S_IMODE(target.stat().st_mode) == mode
     assert target.read_bytes() == b"new"
+
+
+def test_a_new_file_has_the_mode_of_any_new_file_and_an_old_one_its_owner(target, monkeypatch):
+    owners = []
+    monkeypatch.setattr(os, "chown", lambda _, *owner: owners.append(owner))
+    files.replace_file(str(target), b"new")
+    other = target.with_name("other")
+    other.touch()
+    assert target.stat().st_mode == other.stat().st_mode and not owners
+    files.replace_file(str(target), b"newer")
+    assert owners == [(target.stat().st_uid, target.stat().st_gid)]
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path):
+    target = tmp_path / ("x" * 255)
+    files.check_target(str(target))
+    files.replace_file(str(target), b"content")
+    assert target.read_bytes() == b"content"
+
+
+def test_a_temporary_file_that_another_process_removes_before_it_is_locked(target, monkeypatch):
+    lock, removed = files._lock, []
+
+    def lock_late(handle):
+        if not removed:
+            removed.extend(target.parent.iterdir())
+            removed[0].unlink()
+        return lock(handle)
+
+    monkeypatch.setattr(files, "_lock", lock_late)
+    files.replace_file(str(target), b"content")
+    assert len(removed) == 1 and target.read_bytes() == b"content"
 
 
 def test_a_write_protected_file_is_refused(capsys, monkeypatch, target):

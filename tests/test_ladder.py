@@ -14,6 +14,7 @@ import pytest
 from commands import python
 
 from autollm import chart, cli, ladder, train
+from autollm.kernels.cache import report
 from autollm.ladder import Rung
 from autollm.learning import experiment
 from autollm.learning.alphabet import Alphabet
@@ -23,6 +24,7 @@ from autollm.learning.plan import make_plan
 from autollm.learning.training import Run
 from autollm.learning.words import read_words
 from autollm.models import MODELS, build, configure
+from autollm.remarks import Remarks
 
 SHORT = ("--steps", "30", "--quiet")
 
@@ -148,6 +150,8 @@ def test_the_chart_shows_the_curves(tmp_path):
     target = tmp_path / "chart.svg"
     chart.draw(curves, str(target))
     picture = target.read_text()
+    chart.draw(curves, str(target))
+    assert target.read_text() == picture, "the same curves, the same bytes"
     labels = re.findall(r"<!-- (.*?) -->", picture)  # what a text says stands before its outlines
     x, y = labels.index("seconds of training"), labels.index("loss on held-out words, in nats per letter")
     ticks = [float(label) for label in labels if re.fullmatch(r"\d\.\d+", label)]
@@ -252,6 +256,19 @@ def test_a_model_out_of_memory_has_a_row_that_says_so(capsys, data, monkeypatch)
     monkeypatch.setattr(ladder, "learn", hungry)
     lines = climb(capsys, "--data", data, "--models", "bag,bigram", status=1).splitlines()
     assert re.fullmatch(r"bigram +(- +){6}not enough memory", lines[2])
+
+
+def test_a_model_tells_of_the_kernels_that_it_needed_itself(capsys, monkeypatch):
+    def compile_two(plan):
+        report.compiled += 2
+        report.seconds += 1.5
+
+    monkeypatch.setattr(ladder, "warm_up", compile_two)
+    monkeypatch.setattr(ladder, "is_empty_cache", lambda: False)
+    for name in ("bag", "mlp"):
+        ladder.get_ready(make_plan(configure(name)), Remarks(quiet=False))
+        told = f"{name}: 2 kernels compiled, first run only: 1.50 s\n"
+        assert capsys.readouterr().err == told
 
 
 def test_models_that_do_not_exist(capsys):

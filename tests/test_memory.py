@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from commands import python
 
+from autollm import cli, train
 from autollm.errors import InputError
 from autollm.learning import memory
 from autollm.learning.alphabet import Alphabet
@@ -106,3 +107,10 @@ def test_what_needs_too_much_is_refused(monkeypatch, sizes, settings, samples, c
     monkeypatch.setattr(memory, "available_memory", lambda: 100e9)
     with pytest.raises(InputError, match=r"these sizes need about [\d,.]+ GB of memory, .* has 100.0 GB"):
         check_memory(make_plan(configure("bag", **sizes), **settings), corpus, samples)
+
+
+def test_the_words_to_dream_are_counted_before_anything_is_learned(capsys, monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: 50e6)
+    monkeypatch.setattr(train, "learn", None)
+    assert cli.run(lambda: train.main(["--samples", "1000000"])) == 2
+    assert "of memory, and this machine has 0.1 GB" in capsys.readouterr().err

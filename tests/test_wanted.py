@@ -75,12 +75,28 @@ def test_a_model_that_makes_too_few_new_words_says_so(capsys, tmp_path):
     assert set(told.out.split()) == {"aa", "ab", "ba", "bb"}
 
 
-def test_a_list_with_other_line_ends_filters_all_the_same(capsys, tmp_path):
-    (tmp_path / "list").write_bytes(b"a\r\nb\r\n")
+@pytest.mark.parametrize("content", [b"a\r\nb\r\n", b"a\n\xff\nb\n"], ids=["line ends", "a bad line"])
+def test_a_list_that_is_not_as_it_should_be_filters_all_the_same(capsys, tmp_path, content):
+    (tmp_path / "list").write_bytes(content)
     saved = tmp_path / "model"
-    run(capsys, train, "--data", tmp_path / "list", "--steps", 50, "--save", saved)
+    run(capsys, train, "--data", tmp_path / "list", "--skip-bad-lines", "--steps", 50, "--save", saved)
     words = run(capsys, sample, saved, "--not-in", tmp_path / "list").out.split()
     assert words and not {"a", "b"} & {*words}
+
+
+def test_words_that_are_held_out_are_not_new(capsys, tmp_path):
+    """Of all words of one letter, whichever are learned."""
+    (tmp_path / "list").write_text("\n".join("abcdefghij"))
+    options = ["--held-out", 5, "--new", "--longest", 1, "--steps", 5, "--json"]
+    assert json.loads(run(capsys, train, "--data", tmp_path / "list", *options).out)["samples"] == []
+
+
+def test_a_prefix_may_be_typed_in_parts(capsys, tmp_path):
+    """An e and its accent are what the list has as one character."""
+    (tmp_path / "list").write_text("zo\u00e9\n\u00e9a\n")
+    options = ["--prefix", "e\u0301", "--samples", 3, "--steps", 5, "--json"]
+    words = json.loads(run(capsys, train, "--data", tmp_path / "list", *options).out)["samples"]
+    assert all(word.startswith("\u00e9") for word in words)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +172,7 @@ def test_going_on_with_other_words(capsys, tmp_path):
     facts = json.loads(told.out)
     assert facts["alphabet"] == "abcdefghijklmnopqrstuvwxyz"
     assert facts["final_loss"] < 1.5, "it has learned these"
+    assert "held out, unless" not in told.err, "none are"
     assert checkpoint.load(str(better)).longest == checkpoint.load(str(saved)).longest
 
 
@@ -174,8 +191,9 @@ def test_the_sizes_of_a_model_to_go_on_with_are_its_own(capsys, tmp_path):
     for size in (["--dim", "8"], ["--hidden", "3"]):
         assert cli.run(lambda size=size: train.main(["--from", saved, *size])) == 2
         assert f"the model has its sizes; leave out {size[0]}" in capsys.readouterr().err
-    assert cli.run(lambda: train.main(["--from", saved, "--counts"])) == 2
-    assert "leave out --counts" in capsys.readouterr().err
+    for settled in ("--counts", "--graphemes"):
+        assert cli.run(lambda settled=settled: train.main(["--from", saved, settled])) == 2
+        assert f"leave out {settled}" in capsys.readouterr().err
     assert cli.run(lambda: train.main(["--from", saved, "--model", "bag"])) == 2
     assert "not allowed with" in capsys.readouterr().err
 
