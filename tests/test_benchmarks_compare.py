@@ -20,6 +20,7 @@ from autollm.errors import InputError
 from autollm.tables import number, table
 from benchmarks.compare import __main__ as command
 from benchmarks.compare import chart
+from benchmarks.compare.ranking import confirmation, headline
 from benchmarks.compare.runs import parse
 from benchmarks.compare.verdict import FASTER, NOT_COMPARABLE, SAME, SLOWER, Row, Verdict, compare
 
@@ -157,6 +158,26 @@ def test_whether_a_run_confirms_an_earlier_one(capsys, tmp_path, changes, status
     earlier, later = write(tmp_path / "a.json"), write(tmp_path / "b.json", 1, **changes)
     found, _, err = compared(capsys, later, "--replicates", earlier)
     assert found == status and told in err
+
+
+@pytest.mark.parametrize(("strays", "status"), [(0, True), (1, True), (2, False)])
+def test_one_row_in_twenty_may_stray(strays, status):
+    runs = [parse(content(seed), Path("made-up.json")) for seed in range(2)]
+    words = [FASTER] * strays + [SAME] * (20 - strays)
+    rows = [Row(f"step[{i}]", "steps/s", [1.0, 1.0], [Verdict(word, 1.0)]) for i, word in enumerate(words)]
+    assert confirmation(*runs, rows)[0] is status
+
+
+def test_machines_are_sorted_by_a_step_that_all_have():
+    some = Row("step[a]", "steps/s", [1.0, None], [Verdict(NOT_COMPARABLE)])
+    all_ = Row("step[b]", "steps/s", [1.0, 2.0], [Verdict(FASTER, 2.0, 2.0, 2.0)])
+    assert headline([some, all_]) is all_ and headline([some]) is None
+
+
+def test_a_base_is_one_run(capsys, tmp_path):
+    files = [write(tmp_path / f"{seed}.json", seed, label="mine") for seed in range(2)]
+    status, _, err = compared(capsys, "--base", "mine", *files)
+    assert status == 2 and "there are 2 runs of that label" in err
 
 
 def test_only_a_machine_of_the_same_kind_confirms(capsys, tmp_path):

@@ -14,6 +14,7 @@ from made_up_results import series
 
 from benchmarks import calibrators, machine, noise, probe
 from benchmarks.compare.verdict import FASTER, verdict
+from benchmarks.copies import ONE_THREAD
 
 HOST = "host-with-a-name-of-its-own"
 
@@ -153,6 +154,23 @@ def test_settings_that_change_speed_are_told_and_no_others(monkeypatch):
     facts = machine.describe()
     assert facts["environment"]["OMP_NUM_THREADS"] == "3"
     assert "SECRET" not in json.dumps(facts)
+
+
+def test_all_settings_that_the_suite_or_a_reader_may_make_are_told():
+    """Threads, and the processor that CONTRIBUTING.md says how to compile for."""
+    assert {*ONE_THREAD, "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"} <= {*machine.SETTINGS}
+
+
+def test_memory_is_told_in_billions_of_bytes(monkeypatch):
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 10**6}
+    monkeypatch.setattr(machine.os, "sysconf", sizes.__getitem__, raising=False)
+    assert machine._memory_gb() == 4.1
+
+
+def test_features_are_those_that_the_processor_has(monkeypatch):
+    found = {"sse2": True, "avx512f": False, "avx2": True}
+    monkeypatch.setattr(machine.llvm, "get_host_cpu_features", lambda: found)
+    assert machine.describe()["cpu"]["llvm_features"] == ["avx2", "sse2"]
 
 
 def test_a_container_leaves_a_mark(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from copy import deepcopy
 from pathlib import Path
@@ -30,6 +31,12 @@ def test_a_file_as_it_is_read(tmp_path):
     (series,) = run.series.values()
     assert (series.unit, series.facts["loss"]) == ("names/s", [1.5])
     np.testing.assert_array_equal(series.speeds, [[10, 20], [15, 20]])  # one row a visit, in order
+
+
+def test_a_mark_at_the_beginning_is_no_damage(tmp_path):
+    """Some editors write one."""
+    (tmp_path / "a.json").write_bytes(codecs.BOM_UTF8 + json.dumps(content()).encode())
+    assert load(tmp_path / "a.json").label == "machine 0"
 
 
 def test_texts_are_lines():

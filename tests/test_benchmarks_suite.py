@@ -79,6 +79,34 @@ def test_visits_that_failed_or_were_cut_short_are_left_out():
     assert (step.stats.data, step.extra_info["visits"]) == ([1.0, 1.0], 1)
 
 
+@pytest.fixture
+def suite(monkeypatch):
+    """The plugin in the midst of a run of which nothing was left out."""
+    monkeypatch.setattr(plugin, "golden_loss", lambda name: 1.0)
+    suite = object.__new__(plugin.Suite)
+    vars(suite).update(facts={}, output={}, label="mine", pace=plugin.FULL, everything=True, done=3, to_do=3)
+    vars(suite).update(probe={}, activity=SimpleNamespace(so_far=dict))
+    return suite
+
+
+@pytest.mark.parametrize(
+    ("everything", "done", "complete"),
+    [(True, 3, True), (True, 2, False), (False, 3, False), (False, 2, False)],
+)
+def test_a_run_is_complete_if_nothing_was_left_out_and_every_visit_made(suite, everything, done, complete):
+    suite.everything, suite.done = everything, done
+    told = {"benchmarks": []}
+    suite.pytest_benchmark_update_json(told)
+    assert told["autollm"]["complete"] is complete
+
+
+def test_a_visit_is_made_when_its_test_has_passed(suite):
+    suite.done = 0
+    for when, passed in (("setup", True), ("call", False), ("call", True), ("teardown", True)):
+        suite.pytest_runtest_logreport(SimpleNamespace(when=when, passed=passed))
+    assert suite.done == 1
+
+
 def test_a_round_is_made_as_long_as_asked(monkeypatch):
     """With a clock that moves by a millisecond for each unit of work, 50 ms are 50 units."""
     now = [0.0]

@@ -45,6 +45,12 @@ def test_the_word_for_a_ratio(other, word):
     assert found.low <= found.ratio <= found.high
 
 
+def test_the_same_runs_have_the_same_verdict():
+    """Though visits are drawn at random."""
+    a, b = series(1000.0, 1, spread=0.2), series(1100.0, 2, spread=0.2)
+    assert verdict(a, b) == verdict(a, b)
+
+
 @pytest.mark.parametrize(
     ("other", "word"), [(1.03, FASTER), (1.01, SAME), (0.99, SAME), (0.97, SLOWER), (1 / 1.015, SAME)]
 )

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autollm.errors import InputError
+from autollm.learning import words as words_module
 from autollm.learning.alphabet import END, Alphabet
 from autollm.learning.batches import batches
 from autollm.learning.examples import PADDING, Examples, make_sequences, make_windows
@@ -183,6 +184,26 @@ def test_a_file_without_end_is_refused():
 def test_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO("été\nhiver\n".encode())))
     assert read_words("-").distinct == ["été", "hiver"]
+
+
+@pytest.mark.parametrize("source", ["file", "-"])
+def test_a_list_may_have_so_many_bytes_and_no_more(tmp_path, monkeypatch, source):
+    monkeypatch.setattr(words_module, "MAX_BYTES", 5)
+    for content, fits in ((b"a\nb\nc", True), (b"a\nb\ncd", False)):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+        path = "-" if source == "-" else write(tmp_path / "words.txt", content)
+        if fits:
+            assert read_words(path).distinct == ["a", "b", "c"]
+        else:
+            with pytest.raises(InputError, match="the most that a word list may have"):
+                read_words(path)
+
+
+def test_of_a_large_alphabet_a_message_has_the_beginning():
+    letters = "".join(map(chr, range(0x4E00, 0x4E00 + 101)))
+    for count, told in ((99, letters[:99]), (100, letters[:99] + "…"), (101, letters[:99] + "…")):
+        with pytest.raises(InputError, match=f"is not in the alphabet: {told}$"):
+            Alphabet(letters[:count]).encode("a")
 
 
 def test_a_letter_that_is_not_in_the_alphabet():

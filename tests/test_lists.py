@@ -64,6 +64,8 @@ READ = {
     "commas, the second column": (TABLE, {"column": 2}, ["F", "M"], "header"),
     "columns without numbers": ("name,x\nemma,F\nliam,M", {"column": 1}, ["name", "emma", "liam"], ""),
     "quoted commas": ('"Smith, J.",1\n"Li, ""W""",2', {"column": 1}, ["Smith, J.", 'Li, "W"'], ""),
+    "a quoted comma after a space": ('1, "Smith, J."\n2, Li', {"column": 2}, ["Smith, J.", "Li"], ""),
+    "two lines are no table": ("name,count\nemma,10", {"column": 1}, ["name", "emma"], ""),
     "spaces after commas": ("1, emma\n2, liam\n3, zoé", {"column": 2}, EMMA, ""),
     "comments above columns": ("# x\na,1\nb,2\nc,3", {"column": 1}, ["a", "b", "c"], "1 lines .* comments"),
     "a comma in some words": ("St. John, NB\nParis\nRome", {}, ["St. John, NB", "Paris", "Rome"], ""),
@@ -138,6 +140,13 @@ def test_what_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=line) as error:
         read_words(path, **options)
     assert str(error.value).startswith(path) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("blank", ["\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"], ids=ascii)
+def test_what_looks_like_nothing(tmp_path, blank):
+    with pytest.raises(InputError, match="line 2 has nothing visible"):
+        read_words(write(tmp_path, f"emma\n{blank}\nliam"))
+    assert read_words(write(tmp_path, f"emma\nli{blank}am")).distinct == ["emma", f"li{blank}am"]
 
 
 def test_one_remark_says_what_was_noticed(capsys, tmp_path):

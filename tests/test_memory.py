@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -107,6 +108,15 @@ def test_what_needs_too_much_is_refused(monkeypatch, sizes, settings, samples, c
     monkeypatch.setattr(memory, "available_memory", lambda: 100e9)
     with pytest.raises(InputError, match=r"these sizes need about [\d,.]+ GB of memory, .* has 100.0 GB"):
         check_memory(make_plan(configure("bag", **sizes), **settings), corpus, samples)
+
+
+def test_parameters_alone_may_need_too_much(monkeypatch):
+    """8 places of 1,000 numbers for each of a million others."""
+    monkeypatch.setattr(memory, "available_memory", lambda: 100e9)
+    plan = make_plan(configure("mlp", hidden=10**6, dim=100))
+    check_memory(plan, SMALL, samples=20)
+    with pytest.raises(InputError, match="of memory"):
+        check_memory(replace(plan, config=configure("mlp", hidden=10**6, dim=1000)), SMALL, samples=20)
 
 
 def test_the_words_to_dream_are_counted_before_anything_is_learned(capsys, monkeypatch):

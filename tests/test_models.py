@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from unittest import mock
 
 import numpy as np
@@ -57,6 +58,34 @@ def test_logits_are_those_of_the_papers_equations(name, rows):
     assert np.abs(expected).max() > 0.5
     # A float32 is rounded by 6e-8 of itself at most; some dozens of roundings add up on the way.
     np.testing.assert_allclose(model(letters).v, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
+
+
+LARGE = {"dim": 36, "hidden": 64, "heads": 4, "layers": 3, "context": 8}
+D, H, L, K = (LARGE[size] for size in ("dim", "hidden", "layers", "context"))
+# The standard deviations that parameters begin with, by patterns of their names; 0: all have one value.
+SPREADS = {
+    "bag": {"E|W": 0.1},
+    "bigram": {"W": 0},
+    "mlp": {"E": 1, "H": 1 / np.sqrt(K * D), "U": 1 / np.sqrt(H), "d|b": 0},
+    "rnn": {"E": 1, "W|R": 1 / np.sqrt(D + H), "U": 1 / np.sqrt(H), "b|u": 0},
+    "gru": {"E": 1, "W|R": 1 / np.sqrt(D + H), "U": 1 / np.sqrt(H), "b|u": 0},
+    "gpt": {".*": 0.08},
+    "gpt2": {  # GPT-2, section 2.3: what is added to x, 2 L times, is smaller by the root of that
+        "wte|wpe": 0.1,
+        "head|.*(qkv|up).w": 1 / np.sqrt(D),
+        ".*out.w": 1 / np.sqrt(D) / np.sqrt(2 * L),
+        ".*down.w": 1 / np.sqrt(4 * D) / np.sqrt(2 * L),
+        ".*(b|bias|gain)": 0,
+    },
+}
+
+
+@each_net
+def test_parameters_begin_as_far_apart_as_they_should(name):
+    sizes = {size: 1 if name == "bigram" else LARGE[size] for size in sizes_of(name)}
+    for path, param in parameters(build(configure(name, **sizes), 50)).items():
+        (spread,) = (one for pattern, one in SPREADS[name].items() if re.fullmatch(pattern, path))
+        assert param.v.std() == pytest.approx(spread, rel=0.15), path  # of 288 numbers or more
 
 
 @each_net

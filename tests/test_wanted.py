@@ -46,6 +46,12 @@ def test_only_words_that_are_wanted_come(wanted, expected):
     assert sum(asked) < 12_000, "it does not go on for ever"
 
 
+def test_a_word_that_is_rare_is_waited_for():
+    some, asked = endless(["a"] * 9_000 + ["bb"])
+    assert dream_wanted(some, 1, Wanted(shortest=2)) == ["bb"]
+    assert 9_000 < sum(asked) < 12_000
+
+
 def test_what_is_dreamed_does_not_change_when_everything_is_wanted():
     some, asked = endless(["a", "b", "c"])
     assert dream_wanted(some, 10_000, Wanted()) == (["a", "b", "c"] * 3334)[:10_000]
@@ -221,6 +227,22 @@ def test_letters_are_what_a_reader_takes_for_one():
     with pytest.raises(InputError, match="is not in the alphabet: abcक"):
         alphabet.encode("मा")
     assert Alphabet.of(["ab", "c"], whole_graphemes=True) == Alphabet.of(["ab", "c"])
+
+
+@pytest.mark.parametrize(
+    ("words", "have"), [(["ab", "zoé"], False), ([FAMILY, "🦊"], True), (["कि"], True), (["e\u0301"], True)]
+)
+def test_letters_may_have_parts(words, have):
+    """Marks, or joiners alone."""
+    assert Alphabet.of(words).has_parts == have
+
+
+def test_private_characters_are_letters_unless_they_have_to_stand_for_others():
+    pytest.importorskip("regex")
+    private = "a\U000f0000"
+    assert Alphabet.of([private], whole_graphemes=True).characters == private
+    with pytest.raises(InputError, match="private characters, from U\\+F0000 on, cannot be in the words"):
+        Alphabet.of([private, *HINDI], whole_graphemes=True)
 
 
 def test_marks_never_come_apart(capsys, tmp_path):
