@@ -7,7 +7,9 @@ import os
 import pkgutil
 import re
 from importlib import import_module
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 from commands import fresh_python, python
 
 import autollm.kernels
-from autollm.kernels import errors, simd
+from autollm.kernels import cache, errors, simd
 from autollm.kernels import kernel as decorator
 from autollm.kernels.arguments import check_types
 from autollm.kernels.kernel import dispatcher_of
@@ -170,6 +172,17 @@ def test_what_others_may_have_written_is_not_run(package, place):
         done = run(package)
         assert done.stdout == expected
         assert done.stderr.count("are not used: others own it, or may write there") == 1
+
+
+def test_what_compiling_and_loading_cost_adds_up(monkeypatch):
+    """By a clock that shows a second more at every look."""
+    report, clock = cache.Report(), count()
+    monkeypatch.setattr(cache, "report", report)
+    monkeypatch.setattr(cache, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    for hits in ({}, {"a signature": 1}, {}):
+        stats = SimpleNamespace(cache_hits=hits)
+        cache.compile_or_load(SimpleNamespace(compile=lambda signature: None, stats=stats), ())
+    assert (report.compiled, report.loaded, report.seconds) == (2, 1, 3)
 
 
 def test_a_cache_is_empty_before_the_first_run(package):

@@ -25,6 +25,7 @@ from autollm.kernels.simd import LANES
 
 BRICKS = [import_module(f"autollm.bricks.{found.name}") for found in pkgutil.iter_modules(bricks.__path__)]
 each_row = pytest.mark.parametrize("name", ROWS)
+SIZES = dict.fromkeys("BDHKTV", 6)
 
 
 def draw_case(data, name, largest=70, most=20_000, dtype=np.float32):
@@ -312,9 +313,24 @@ def test_nothing_outside_an_array_is_read(name, at_end):
             np.testing.assert_array_equal(found, expected)
 
 
-# --- what a caller can do wrong --------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "key", "axis"), [(name, *one) for name, row in ROWS.items() for one in row.may_be_longer]
+)
+def test_what_an_input_has_beyond_what_is_needed_has_no_share(name, key, axis):
+    case = Case.draw(ROWS[name], SIZES, 0)
+    u = upstream(case.expected().shape, 0)
+    value, grads = case.run(u, wrap=Probe)
+    beyond = np.ones_like(case.floats[key])
+    floats = case.floats | {key: np.concatenate([case.floats[key], beyond], axis)}
+    with mock.patch.object(buffers, "empty", lambda shape: np.full(shape, np.nan, np.float32)):
+        found, shares = Case(case.row, floats, case.ids).run(u, wrap=Probe)
+    np.testing.assert_array_equal(found, value)
+    for one, share, grad in zip(floats, shares, grads, strict=True):
+        whole = np.concatenate([grad, 0 * beyond], axis) if one == key else grad
+        np.testing.assert_array_equal(share, whole)
 
-SIZES = dict.fromkeys("BDHKTV", 6)
+
+# --- what a caller can do wrong --------------------------------------------------------------------
 
 
 def call_with(name, **changes):

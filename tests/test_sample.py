@@ -151,6 +151,15 @@ def test_a_temperature_that_is_none(temperature):
         dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 1, RNG(0), longest=3, temperature=temperature)
 
 
+def test_what_rounding_leaves_goes_to_a_letter_that_has_a_chance():
+    """The last one has none, and the running sum of the others may end a little below their total."""
+    logits = np.random.default_rng(0).standard_normal((2000, 30)).astype(np.float32)
+    logits[:, -1] = -np.inf
+    chosen = np.empty(2000, np.int32)
+    choose(logits, np.full(2000, np.nextafter(1, 0)), 1.0, chosen)
+    assert (chosen < 29).all() and (chosen > 20).all()
+
+
 @pytest.mark.parametrize("score", [np.nan, np.inf])
 def test_scores_that_are_no_numbers(score):
     """A letter chosen by them would be whatever the memory held."""

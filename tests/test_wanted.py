@@ -97,14 +97,6 @@ def test_words_that_are_held_out_are_not_new(capsys, tmp_path):
     assert json.loads(run(capsys, train, "--data", tmp_path / "list", *options).out)["samples"] == []
 
 
-def test_a_prefix_may_be_typed_in_parts(capsys, tmp_path):
-    """An e and its accent are what the list has as one character."""
-    (tmp_path / "list").write_text("zo\u00e9\n\u00e9a\n")
-    options = ["--prefix", "e\u0301", "--samples", 3, "--steps", 5, "--json"]
-    words = json.loads(run(capsys, train, "--data", tmp_path / "list", *options).out)["samples"]
-    assert all(word.startswith("\u00e9") for word in words)
-
-
 @pytest.mark.parametrize(
     "arguments", [["--shortest", "5", "--longest", "4"], ["--prefix=abc", "--longest=2"]]
 )
