@@ -183,6 +183,19 @@ def test_a_short_time_is_enough_for_all_lives(made_up):
     assert len(set(found["x"].lives)) >= duet.LEAST_LIVES and found["x"].verdict().word == FASTER
 
 
+def test_what_is_compiled_first_takes_nothing_from_the_time(made_up, monkeypatch):
+    check = duet.check
+    waited = []
+
+    def compile_first(*arguments):
+        waited.extend(duet.time.perf_counter() for _ in range(10_000))  # 100 s
+        return check(*arguments)
+
+    monkeypatch.setattr(duet, "check", compile_first)
+    found = duet.measure(versions(1000, 2000), ["x"], seconds=5, width=1e-12)
+    assert waited and found["x"].verdict().word == FASTER
+
+
 def test_the_time_is_kept(made_up, monkeypatch):
     monkeypatch.setattr(duet, "LIFE", 0.5)
     found = duet.measure(versions(1000, 2000), ["x"], seconds=2, width=1e-12)

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from made_up_fleet import have_ended, run_fleet, start_fleet, wait_for_pid, wait_for_workers
@@ -20,6 +22,7 @@ pytest.importorskip("distributed", reason="the fleet extra is not installed")
 
 from autollm import cli
 from autollm.errors import InputError
+from autollm.remarks import Remarks
 from benchmarks.compare.runs import load
 from benchmarks.fleet import __main__ as command
 from benchmarks.fleet import on_host
@@ -128,6 +131,37 @@ def test_hosts_are_told_apart_by_machine_and_label(monkeypatch):
     assert label and os.uname().nodename not in label and os.uname().nodename not in key
     monkeypatch.setenv(on_host.LABEL, "laptop")
     assert on_host.identify()[0] != key and on_host.identify()[1] == "laptop"
+
+
+def test_hosts_without_a_label_are_told_apart_by_what_is_theirs(monkeypatch):
+    monkeypatch.delenv(on_host.LABEL, raising=False)
+    keys = set()
+    for boot in ("one\n", "two\n"):
+        monkeypatch.setattr(on_host.Path, "read_text", lambda path, boot=boot: boot)
+        keys |= {on_host.identify()[0] for _ in range(2)}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "told", "is_kept", "has_failed"),
+    [
+        (json.dumps(content()).encode(), "", True, False),
+        (json.dumps(content()).encode(), "exit status 1", True, True),
+        (b"{}", "", False, True),
+        (None, "its worker is gone", False, True),
+    ],
+    ids=["whole", "of a run that failed", "damaged", "none"],
+)
+def test_what_a_host_may_send(monkeypatch, tmp_path, sent, told, is_kept, has_failed):
+    host = command.Host("mine", "tcp://127.0.0.1:1")
+    client = SimpleNamespace(nthreads=lambda: {host.worker: 1})
+    monkeypatch.setattr(command, "cluster", lambda *_: nullcontext(client))
+    monkeypatch.setattr(command, "unlike", lambda _: {})
+    monkeypatch.setattr(command, "hosts_of", lambda *_: [host])
+    monkeypatch.setattr(command, "run_all", lambda *_: iter([(host, sent, told)]))
+    options = command.build_parser().parse_args(["--local", "1", "--results", str(tmp_path)])
+    kept, failed = command.collect(options, Remarks(quiet=True))
+    assert (len(kept), failed) == (is_kept, ["mine"] if has_failed else [])
 
 
 class Client:

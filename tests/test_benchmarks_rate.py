@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -40,6 +41,14 @@ def test_a_copy_trains_as_ordered_on_its_own_core(copy):
     told = copy.answer()
     assert told["steps"] > 0 and told["seconds"] >= 0.05
     assert copy.speed("64x3x32", steps=20) > 0
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="looks for processes in /proc")
+def test_a_copy_computes_in_one_thread_and_gets_no_signal_from_a_terminal(copy):
+    """Ctrl-C is for the one that gives the orders."""
+    environment = Path(f"/proc/{copy.process.pid}/environ").read_text().split("\0")
+    assert {f"{name}=1" for name in copies.ONE_THREAD} <= set(environment)
+    assert os.getsid(copy.process.pid) == copy.process.pid
 
 
 @needs_pinning

@@ -20,6 +20,7 @@ from benchmarks import (
     plugin,
 )
 from benchmarks.compare.runs import load
+from benchmarks.workloads import WORKLOADS, block_of
 
 ROOT = Path(__file__).parent.parent
 HOST = "host-with-a-name-of-its-own"
@@ -100,6 +101,12 @@ def test_a_run_is_complete_if_nothing_was_left_out_and_every_visit_made(suite, e
     assert told["autollm"]["complete"] is complete
 
 
+def test_a_smoke_run_is_called_one(suite):
+    for pace, end in ((plugin.SMOKE, "-smoke.json"), (plugin.FULL, ".json")):
+        suite.pace = pace
+        assert re.fullmatch(rf"mine-\d{{8}}-\d{{6}}-[0-9a-f]{{8}}{re.escape(end)}", suite._new_file().name)
+
+
 def test_a_visit_is_made_when_its_test_has_passed(suite):
     suite.done = 0
     for when, passed in (("setup", True), ("call", False), ("call", True), ("teardown", True)):
@@ -163,6 +170,7 @@ def test_a_run_of_a_part_leaves_its_files_without_the_name_of_the_host(tmp_path,
         facts = run.series["step[64x3x32]"].facts
         assert len(facts["interpreter"]) == len(facts["fma"]) == 1, "calibrators beside its only visit"
         assert "will not show" in run.probe
+        assert not any(work % block_of(WORKLOADS[SIZE]) for work in run.series[f"draw[{SIZE}]"].facts["work"])
         assert run.smoke and not run.complete
         assert HOST not in str(file) and HOST.encode() not in file.read_bytes()
         assert str(ROOT).encode() not in file.read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,6 +76,16 @@ def test_the_larger_list_is_what_its_description_says():
     left_out = re.findall(r"`(\w+)`", about.partition("**Left out**")[2].partition("otherwise")[0])
     assert len(left_out) == 26 and "26 placeholders" in about
     assert not set(left_out) & set(words.distinct)
+
+
+def test_the_names_most_given_are_kept(monkeypatch):
+    """Of all years and both sexes together, those of a to z; ties in alphabetical order."""
+    monkeypatch.setitem(sys.modules, "pyarrow", SimpleNamespace(parquet=None))  # which only its command needs
+    built = runpy.run_path(str(Path(__file__).parent.parent / "data" / "build_names_32k.py"))
+    rows = [("Emma", 3), ("Liam", 5), ("emma", 3), ("Unknown", 99), ("Zoé", 99), ("Bo", 5), ("Al", 1)]
+    assert built["most_given"](rows, 3) == ["emma", "bo", "liam"]
+    with pytest.raises(SystemExit, match="the source has only 4 names, 5 are wanted"):
+        built["most_given"](rows, 5)
 
 
 def test_the_example_of_the_seed():

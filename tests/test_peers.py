@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -196,6 +197,15 @@ def test_rounds_are_taken_in_turn_and_in_one_thread(monkeypatch, capsys):
     ours, numpy = capsys.readouterr().out.splitlines()[1:]
     assert ours.split()[-2:] == ["3", "1.00"], "the median of 1, 3 and 5"
     assert numpy.split()[-2:] == ["4", "0.75"]
+
+
+def test_a_worker_stays_on_one_core_before_it_starts_a_thread(monkeypatch, capsys):
+    done = []
+    monkeypatch.setattr(command, "stay_on_one_core", lambda: done.append("stays"))
+    monkeypatch.setattr(command, "rate", lambda *_: done.append("trains") or 5.0)
+    assert command.main(["--worker", "numpy", "--workloads", SIZES[0]]) == 0
+    assert done == ["stays", "trains"]
+    assert json.loads(capsys.readouterr().out) == {SIZES[0]: 5.0}
 
 
 def test_the_table(capsys, monkeypatch):

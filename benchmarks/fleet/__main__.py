@@ -264,7 +264,8 @@ def collect(options: argparse.Namespace, talk: Remarks) -> tuple[list[Path], lis
                 talk(f"{host.label}: {f'failed, {told}; kept' if told else 'done'} {after}")
             except InputError as error:
                 talk(f"{host.label}: no results {after}: {error}")
-            if content is None or told:
+                told = "no results"
+            if told:
                 failed.append(host.label)
     return kept, failed
 
