@@ -51,7 +51,7 @@ def rows_table(count: int, rows: list[Row], markdown: bool = False, confidence: 
     """
     header = ["benchmark", "unit", "A"]
     if count == 2:
-        header += ["B", "B/A", f"{confidence:.0%} interval", ""]
+        header += ["B", "B/A", f"{100 * confidence:g}% interval", ""]
         lines = [[*_begin(row), number(row.medians[1]), *_cells(row.verdicts[0])] for row in rows]
     else:
         header += [f"{letter}/A" for letter in LETTERS[1:count]]
