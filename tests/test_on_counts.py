@@ -68,19 +68,21 @@ def test_logits_are_those_of_the_net_and_most_of_log_p_of_the_counts(name):
     np.testing.assert_allclose(model(letters).v, alone + 0.8 * counts()(rows).v, rtol=0, atol=1e-5)
 
 
-def test_the_gradient_is_that_of_a_constant_added_to_the_logits():
-    """dW[c] is the sum of (p - target) / B over the places behind c, for p as it is without these targets."""
+def test_the_gradient_is_that_of_logits_and_of_trust_in_the_counts():
+    """dW[c] is the sum of (p - target) / B over the places behind c, for p as it is without these targets,
+    and dt the sum of (p - target) / B * log p(counts) over all places and letters."""
     model, examples = on_counts("bigram")
     letters, targets = examples.pairs()
     W = np.random.default_rng(0).standard_normal(model.net.W.v.shape)
-    model.net.W.v[...] = W
+    model.net.W.v[...], model.t.v[...] = W, -0.3
     xent_from_logits(model(letters, targets), targets).back(1.0)
     log_p = counts().log_p(letters, letters.shape[1] - 1, targets).astype(np.float64)
-    surprise = softmax(W[letters[:, -1]] + 0.8 * log_p)
+    surprise = softmax(W[letters[:, -1]] + 0.5 * log_p)
     surprise[np.arange(len(targets)), targets] -= 1
     expected = np.zeros_like(W)
     np.add.at(expected, letters[:, -1], surprise / len(targets))
     np.testing.assert_allclose(model.net.W.grad, expected, atol=1e-6)
+    np.testing.assert_allclose(model.t.grad, (surprise * log_p).sum() / len(targets), rtol=1e-4)
 
 
 @each_net

@@ -120,7 +120,7 @@ def build(config: Config, vocabulary: int, seed: int = 0) -> Model:
 
 def _make(config: Config, vocabulary: int, new: Initial) -> Model:
     model = MODELS[config.model](vocabulary, new, **config.sizes)
-    return OnCounts(model, config.sizes["context"], Counts(vocabulary, new)) if config.counts else model
+    return OnCounts(model, config.sizes["context"], Counts(vocabulary, new), new) if config.counts else model
 
 
 def shapes(config: Config, vocabulary: int) -> dict[str, tuple[int, ...]]:

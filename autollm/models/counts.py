@@ -14,7 +14,7 @@ from autollm.node import Node
 
 NO_TARGETS = np.zeros(0, np.int32)
 TABLES = "nodes", "letters", "children", "kinds", "followers", "times"
-TRUST = 0.8  # in counts, where a net is added
+TRUST = 0.8  # in counts, to begin with, where a net is added
 
 
 class Counts(Model):
@@ -134,22 +134,27 @@ class Counts(Model):
 
 
 class OnCounts(Model):
-    """logits = TRUST * log p(counts) + net(letters): what counting knows, and what a net adds to it.
+    """logits = (TRUST + t) log p(counts) + net(letters): what counting knows, and what a net adds to it.
 
-    p(counts) is a constant, with nobody to blame. Much of what it says the net finds too; twice in full, that
-    would be too sure. While the net learns, it is given the targets, and each of them is guessed as if it had
-    not been counted: else the counts would know all the answers.
+    p(counts) is a constant. Much of what it says the net finds too; twice in full, that would be too sure, so
+    how far to trust the counts is learned, by t. While the net learns, it is given the targets, and each of
+    them is guessed as if it had not been counted: else the counts would know all the answers.
     """
 
-    def __init__(self, net: Model, context: int, counts: Counts) -> None:
+    def __init__(self, net: Model, context: int, counts: Counts, new: Initial) -> None:
         self.net, self.context, self.counts, self.sequence = net, context, counts, net.sequence
+        self.t = new.constant(0.0)
 
     def __call__(self, letters: Ids, targets: Ids = NO_TARGETS) -> Node:
         known = self.counts.log_p(letters, 0 if self.sequence else letters.shape[1] - 1, targets)
-        known *= TRUST
         if not self.sequence and letters.shape[1] > self.context:
             letters = np.ascontiguousarray(letters[:, -self.context :])
-        return add(self.net(letters), Node(known))
+        return add(self.net(letters), self._trusted(known))
+
+    def _trusted(self, known: Array) -> Node:
+        """(TRUST + t) * known (B, V)"""
+        trusted = np.multiply(known, TRUST + self.t.v, out=empty(known.shape))
+        return Node(trusted, lambda g: self.t.back(np.vdot(g, known)))
 
 
 def counts_of(model: Model) -> Counts | None:
