@@ -123,18 +123,24 @@ class Suite:
             per_call: float = 1.0,
             seconds: float = 1.0,
             beside: Mapping[str, calibrators.Loop] | None = None,
+            relative_to: Mapping[str, calibrators.Loop] | None = None,
             **facts: Any,
         ) -> None:
             """`per_call` is what one of `n` counts in `unit`, `seconds` how long a round is, relative to
-            the others, `beside` what runs before and after the rounds; its speeds and the facts are kept
-            with the results."""
+            the others. Before and after the rounds run `beside`, whose speeds are kept with the results,
+            and `relative_to`: of these it is our speed relative to theirs. So are the facts."""
             if name not in self.units:
                 self.units[name] = _units(run, fresh, seconds * self.pace.seconds)
             n = self.units[name]
             run(max(n // 10, 1), *fresh())  # fills caches that other benchmarks have emptied
-            with calibrators.around(beside or {}, self.pace.seconds / 5) as speeds:
-                benchmark.pedantic(run, setup=lambda: ((n, *fresh()), {}), rounds=self.pace.rounds)
-            benchmark.extra_info.update(facts | speeds, unit=unit, work=[n * per_call] * self.pace.rounds)
+            timed, short = calibrators.Timed(run), self.pace.seconds / 5
+            with (
+                calibrators.around(beside or {}, short) as speeds,
+                calibrators.around(relative_to or {}, short, calibrators.worked) as others,
+            ):
+                benchmark.pedantic(timed, setup=lambda: ((n, *fresh()), {}), rounds=self.pace.rounds)
+            facts |= speeds | timed.relative_to(others, per_call)
+            benchmark.extra_info.update(facts, unit=unit, work=[n * per_call] * self.pace.rounds)
 
         yield measure
         del scatter

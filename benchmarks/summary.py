@@ -7,7 +7,7 @@ from statistics import mean
 
 from autollm.tables import number, table
 from benchmarks.compare.report import shares
-from benchmarks.compare.runs import CALIBRATORS, NUMPY, PEAK, Run, Series
+from benchmarks.compare.runs import CALIBRATORS, OF_KERNELS, Run, Series
 
 ORIGINAL_STEPS = 4200  # in one second, at the first workload's size, as the original reports
 
@@ -78,7 +78,7 @@ def _kernels(run: Run) -> str:
             series = cells[f"{size}-{name}"]
             seconds = series.facts["work_per_call"] * series.facts["calls_per_step"] / series.speed
             rate = f"{number(series.shown())} {series.unit}"
-            peak, step = shares(series.against(PEAK), None), f"{seconds * steps[size].speed:.0%}"
+            peak, step = shares(series.relative("of_peak"), None), f"{seconds * steps[size].speed:.0%}"
             row.append(f"{seconds * 1e6:.2f}  {rate:>12}  {peak:>4}  {step:>4}")
         rows.append(row)
     header = ["kernel: µs a step, rate, share of fma's, of the step", *sizes]
@@ -97,7 +97,7 @@ def _products(run: Run) -> str:
 
 
 def _product(series: Series) -> str:
-    return f"{number(series.shown())} {series.unit}  {shares(series.against(PEAK), series.against(NUMPY))}"
+    return f"{number(series.shown())} {series.unit}  {shares(*map(series.relative, OF_KERNELS))}"
 
 
 def _scale(run: Run) -> str:

@@ -36,7 +36,7 @@ def test_kernel(measure: Any, size: str, kernel: str) -> None:
         unit,
         per_call=work,
         seconds=1 / 3,
-        beside=OF_KERNELS if unit == "GFLOP/s" else None,
+        relative_to=OF_KERNELS if unit == "GFLOP/s" else None,
         work_per_call=work,
         calls_per_step=call.per_step,
     )
@@ -83,5 +83,5 @@ def test_product(measure: Any, size: str, factors: str) -> None:
             np.dot(a, b, out)
 
     work = 2 * out.size * len(b) / 1e9
-    beside = OF_KERNELS | {"numpy": (by_numpy, work)}
-    measure(run, tuple, "GFLOP/s", per_call=work, seconds=1 / 3, beside=beside)
+    others = OF_KERNELS | {"of_numpy": (by_numpy, work)}
+    measure(run, tuple, "GFLOP/s", per_call=work, seconds=1 / 3, relative_to=others)

@@ -240,13 +240,13 @@ def test_the_loss_after_one_second_stands_beside_the_least(capsys, tmp_path):
 
 def test_shares_of_the_peak_stand_side_by_side(capsys, tmp_path):
     files = []
-    for seed, (speed, numpy) in enumerate(((30, 24), (15, 20))):
-        beside = {"peak": [60] * VISITS, "numpy": [numpy] * VISITS}
+    for seed, (of_peak, of_numpy) in enumerate(((0.5, 1.25), (0.25, 0.75))):
+        relative = {"of_peak": [of_peak] * VISITS, "of_numpy": [of_numpy] * VISITS}
         rows = [
             entry("kernel[a-draw]", [9] * VISITS, "GB/s"),
-            entry("kernel[a-sum]", [6] * VISITS, "GFLOP/s", peak=[60] * VISITS),
+            entry("kernel[a-sum]", [6] * VISITS, "GFLOP/s", of_peak=[0.1] * VISITS),
         ]
-        rows += [entry("product[a-b]", [speed] * VISITS, "GFLOP/s", **beside)]
+        rows += [entry("product[a-b]", [30] * VISITS, "GFLOP/s", **relative)]
         files.append(tmp_path / f"{seed}.json")
         files[-1].write_text(json.dumps(content(seed) | {"benchmarks": rows}))
     alone = json.loads(files[1].read_text())

@@ -254,25 +254,45 @@ def test_what_is_said_to_show_shows(factor, least, most):
     assert least <= words.count(FASTER) <= most
 
 
-def test_loops_beside_a_visit_count_what_their_turns_do(monkeypatch):
-    """With a clock that moves by a millisecond a turn of the one loop, and by two of the other, whose turns
-    count three each."""
-    now = [0.0]
-    monkeypatch.setattr(calibrators.time, "perf_counter", lambda: now[0])
+class Clock:
+    """A clock that only moves when something runs on it."""
 
-    def turns(milliseconds):
-        def run(n):
-            now[0] += n * milliseconds / 1000
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def turns(self, milliseconds):
+        def run(n, *state):
+            self.now += n * milliseconds / 1000
 
         return run
 
-    found = calibrators.beside({"a": (turns(1), 1.0), "b": (turns(2), 3.0)}, 0.5)
+
+def test_loops_beside_a_visit_count_what_their_turns_do():
+    """A turn of the one takes a millisecond, one of the other two, and these count three each."""
+    clock = Clock()
+    loops = {"a": (clock.turns(1), 1.0), "b": (clock.turns(2), 3.0)}
+    found = calibrators.beside(loops, 0.5, clock)
     assert found == {"a": pytest.approx(1000.0), "b": pytest.approx(1500.0)}
+
+
+def test_a_speed_relative_to_others_is_that_of_all_rounds(monkeypatch):
+    """20 turns of a millisecond, then 10 of which each counts two: 2000 a second."""
+    clock = Clock()
+    monkeypatch.setattr(calibrators, "worked", clock)
+    timed = calibrators.Timed(clock.turns(1))
+    timed(20)
+    clock.now += 7  # somebody else's
+    timed(10, "state")
+    found = timed.relative_to({"of_peak": [8000.0], "of_numpy": [1000.0]}, 2.0)
+    assert found == {"of_peak": [pytest.approx(0.25)], "of_numpy": [pytest.approx(2.0)]}
 
 
 def test_loops_around_a_visit_are_the_means_of_before_and_after(monkeypatch):
     told = iter([{"interpreter": 10.0, "fma": 100.0}, {"interpreter": 20.0, "fma": 300.0}])
-    monkeypatch.setattr(calibrators, "beside", lambda loops, seconds: next(told))
+    monkeypatch.setattr(calibrators, "beside", lambda loops, seconds, clock: next(told))
     with calibrators.around(calibrators.OF_STEPS, 0.01) as means:
         assert means == {}
     assert means == {"interpreter": [15.0], "fma": [200.0]}
@@ -280,4 +300,4 @@ def test_loops_around_a_visit_are_the_means_of_before_and_after(monkeypatch):
 
 def test_the_calibrators_run_when_told():
     for loops in (calibrators.OF_STEPS, calibrators.OF_KERNELS):
-        assert all(speed > 0 for speed in calibrators.beside(loops, 0.001).values())
+        assert all(speed > 0 for speed in calibrators.beside(loops, 0.001, calibrators.worked).values())

@@ -19,7 +19,7 @@ pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not insta
 from benchmarks import (
     plugin,
 )
-from benchmarks.compare.runs import load
+from benchmarks.compare.runs import OF_KERNELS, load
 from benchmarks.workloads import WORKLOADS, block_of
 
 ROOT = Path(__file__).parent.parent
@@ -154,7 +154,8 @@ def host(tmp_path):
 def test_a_run_of_a_part_leaves_its_files_without_the_name_of_the_host(tmp_path, host):
     """Nor does one that pytest-benchmark itself is asked for; and both say that the run is not whole."""
     done = pytest_in_the_repository(
-        *("--benchmark", "--smoke", "-k", "interpreter or (test_step and 64x3x32 and not reordered)"),
+        *("--benchmark", "--smoke"),
+        *("-k", "interpreter or ((test_step or test_product) and 64x3x32 and not reordered)"),
         *("--benchmark-json", str(tmp_path / "ours.json"), "--benchmark-save=mine", "--benchmark-save-data"),
         *("--benchmark-storage", f"file://{tmp_path}/saved", "-p", "named"),
         env=host,
@@ -166,7 +167,9 @@ def test_a_run_of_a_part_leaves_its_files_without_the_name_of_the_host(tmp_path,
     for file in files:
         run = load(file)
         kinds = "step", "ceiling", "forward", "forward_backward", "update", "draw"  # all of test_step.py
-        assert set(run.series) == {"interpreter", *(f"{kind}[64x3x32]" for kind in kinds)}
+        products = {f"product[64x3x32-{factors}]" for factors in ("h@W.T", "g.T@h", "g@W")}
+        assert set(run.series) == {"interpreter", *(f"{kind}[64x3x32]" for kind in kinds), *products}
+        assert all(len(run.series[one].facts[fact]) == 1 for one in products for fact in OF_KERNELS)
         facts = run.series["step[64x3x32]"].facts
         assert len(facts["interpreter"]) == len(facts["fma"]) == 1, "calibrators beside its only visit"
         assert "will not show" in run.probe

@@ -160,8 +160,8 @@ def test_calibrators_run_beside_the_steps_that_have_a_ceiling(measured, size):
 def test_the_peak_runs_beside_the_kernels_that_compute(measured):
     for kernel in tracing.kernels_of(SIZE):
         test_kernels.test_kernel(measured, SIZE, kernel)
-        assert measured.facts["beside"] == (None if kernel == "draw" else calibrators.OF_KERNELS)
-    assert calibrators.OF_KERNELS["peak"][1] == pytest.approx(8 * 2 * 1024 / 1e9)
+        assert measured.facts["relative_to"] == (None if kernel == "draw" else calibrators.OF_KERNELS)
+    assert calibrators.OF_KERNELS["of_peak"][1] == pytest.approx(8 * 2 * 1024 / 1e9)
 
 
 @pytest.mark.parametrize("factors", ["h@W.T", "g.T@h", "g@W"])
@@ -171,7 +171,7 @@ def test_a_product_and_numpys_beside_it_count_alike(measured, monkeypatch, facto
     monkeypatch.setattr(test_kernels.np, "dot", lambda a, b, out=None: products.append(a @ b) or products[-1])
     test_kernels.test_product(measured, SIZE, factors)
     expected = pytest.approx(2 * 64 * 27 * 32 / 1e9)
-    by_numpy, counted = measured.facts["beside"]["numpy"]
+    by_numpy, counted = measured.facts["relative_to"]["of_numpy"]
     assert (measured.unit, measured.per_call, counted) == ("GFLOP/s", expected, expected)
     measured.run(2)
     assert len(products) == 1, "the one to compare with"
@@ -247,13 +247,13 @@ def summary_of(*entries, **changes):
 
 def test_the_summary_of_known_numbers():
     """A step of 10 us of which kernels take 4; a kernel called twice in it, 1.5 us each time."""
-    matmul = {"work_per_call": 9e-6, "calls_per_step": 2.0, "peak": [24.0] * 8}
+    matmul = {"work_per_call": 9e-6, "calls_per_step": 2.0, "of_peak": [0.25] * 8}
     text = summary_of(
         entry(f"step[{SIZE}]", [100_000.0] * 8),
         entry(f"ceiling[{SIZE}]", [250_000.0] * 8),
         entry(f"one_second[{SIZE}]", [84_000, 84_000], visits=2, loss=[2.5, 2.7]),
         entry(f"kernel[{SIZE}-matmul]", [6.0] * 8, "GFLOP/s", **matmul),
-        entry(f"product[{SIZE}-g@W]", [30.0] * 8, "GFLOP/s", peak=[60.0] * 8, numpy=[24.0] * 8),
+        entry(f"product[{SIZE}-g@W]", [30.0] * 8, "GFLOP/s", of_peak=[0.5] * 8, of_numpy=[1.25] * 8),
         entry("batch[64]", [2e7] * 8, "examples/s"),
         entry("words[10]", [123_456.0] * 8, words=10),
         entry("import[pass]", [1 / 0.02] * 8, "ms"),

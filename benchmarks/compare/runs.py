@@ -22,7 +22,10 @@ TIMES = {"s": 1.0, "ms": 1e3, "ns": 1e9}  # units of rows that show a time; all 
 PARTS = ("configuration", "data", "source")  # of a fingerprint
 CALIBRATORS = ("dispatch", "interpreter", "fma", "memory")  # rows about the machine alone
 OF_STEPS = ("interpreter", "fma")  # those that run beside each visit to a training step
-PEAK, NUMPY = "peak", "numpy"  # the fma beside each visit to a kernel, in its unit; np.dot, beside a product
+OF_KERNELS = (
+    "of_peak",
+    "of_numpy",
+)  # speeds relative to fma beside each visit, and to np.dot
 MAX_BYTES = 64 * 2**20
 LARGEST = 1e30  # no amount, duration or loss is above it, or below its inverse: ratios stay finite
 DEEPEST = 20  # levels of dicts and lists in each other
@@ -52,10 +55,10 @@ class Series:
         """What a calibrator did at the moments of these visits."""
         return Series("turns/s", np.array(self.facts[calibrator])[:, None], {})
 
-    def against(self, other: str) -> float | None:
-        """The median ratio, over the visits, to what ran beside them; None where nothing did."""
-        speeds = self.facts[other]
-        return float(np.median(self.visits / speeds)) if speeds else None
+    def relative(self, other: str) -> float | None:
+        """The median of its speed relative to what ran beside its visits; None where nothing did."""
+        found = self.facts[other]
+        return float(np.median(found)) if found else None
 
     def shown(self) -> float:
         """The median in `unit`: a rate, or a time."""
@@ -140,7 +143,7 @@ def _series(name: str, entry: Any) -> Series:
         raise ValueError(f"{name}: {len(work)} amounts of work, {len(seconds)} durations, {visits} visits")
     pairs = zip(work, seconds, strict=True)
     speeds = [_positive(f"{name}: work", one) / _positive(f"{name}: duration", s) for one, s in pairs]
-    beside = (*OF_STEPS, PEAK, NUMPY)
+    beside = (*OF_STEPS, *OF_KERNELS)
     lists = {key: _part({key: []} | facts, key, list) for key in ("loss", *beside)}
     found = {key: [_positive(f"{name}: {key}", one) for one in values] for key, values in lists.items()}
     if any(len(found[key]) not in (0, visits) for key in beside):

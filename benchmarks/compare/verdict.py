@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compare.runs import NUMPY, OF_STEPS, PEAK, Run, Series
+from benchmarks.compare.runs import OF_KERNELS, OF_STEPS, Run, Series
 
 CONFIDENCE = 0.95
 RESAMPLES = 5000
@@ -73,7 +73,7 @@ def compare(runs: list[Run]) -> list[Row]:
                 next(s.unit for s in series if s),
                 [s.shown() if s else None for s in series],
                 [judge(name, runs[0], run) for run in runs[1:]],
-                *([s.against(other) if s else None for s in series] for other in (PEAK, NUMPY)),
+                *([s.relative(other) if s else None for s in series] for other in OF_KERNELS),
             )
         )
     return rows
