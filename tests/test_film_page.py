@@ -161,6 +161,45 @@ def test_words_dreamed_are_those_of_python(opened):
                 assert opened.run(script, moment, alphabet.encode(prefix), seed) == words[0]
 
 
+def test_eight_words_are_dreamed_by_dice_of_their_own(opened):
+    """The same dice at the start, at a moment and in the end; other ones when they are asked for."""
+    film = opened.film
+    moments = moments_of(film)
+    opened.run("show(arguments[0])", moments[1])
+    for dice in (1, 2):
+        for column, moment in zip(("dream-start", "dream-now", "dream-end"), moments, strict=True):
+            model, alphabet = model_at(film, moment)
+            options = {"longest": film["longest"], "prefix": film["beginning"]}
+            words = [
+                dream(model, alphabet, film["context"], 1, Dice(1000 * dice + i), **options)[0]
+                for i in range(8)
+            ]
+            opened.wait(lambda column=column, words=words: opened[column].text.split() == words)
+        opened["dice"].click()
+
+
+def test_letters_that_are_nearest_on_the_map_are_named(opened):
+    """Where far ones are drawn nearer, by the square root; those that were rarely read are left out."""
+    seen, letters = opened.film["seen"], opened.film["letters"]
+    axes, often, last = np.array(seen["axes"]), np.array(seen["often"]), len(opened.film["steps"]) - 1
+    codes = np.array([unpacked(one).reshape(len(often), -1) for one in seen["E"]])
+    flat = (codes - seen["centre"]) @ axes.T  # (moments, V, 2)
+    far = np.linalg.norm(flat, axis=2, keepdims=True)
+    spots = flat / np.sqrt(1.12 * far.max() * far)
+    opened.run("show(LAST)")
+    known = [token for token in range(1, len(often)) if often[token] * 2 * len(often) > often.sum()]
+    pairs = sorted(
+        itertools.combinations(known, 2),
+        key=lambda pair: np.linalg.norm(spots[last, pair[0]] - spots[last, pair[1]]),
+    )
+    found = []
+    for pair in pairs:
+        if len(found) < 3 and not {*pair} & {*itertools.chain(*found)}:
+            found.append(pair)
+    told = ", ".join(f"{letters[str(a)]} and {letters[str(b)]}" for a, b in found)
+    assert opened["alike"].text == f"Nearest to each other now: {told}."
+
+
 def gradient(film, moment, context, target):
     """Loss, E's bucket and W's, as Python's backward pass fills them."""
     model, _ = model_at(film, moment)
@@ -202,6 +241,24 @@ def test_the_blame_is_the_gradient_of_python(opened, word):
             assert bucket == pytest.approx((E if table == "E" else W)[row, 2], abs=1e-4)
             slope = number(opened["check"].find_element(By.TAG_NAME, "b").text.split()[0])
             assert slope == pytest.approx(bucket, abs=2e-3), "nudging the number says the same"
+
+
+def test_two_rows_are_those_of_the_right_letter_and_of_the_likeliest_wrong_one(opened):
+    film = opened.film
+    for moment in moments_of(film):
+        opened.run("show(arguments[0])", moment)
+        model, alphabet = model_at(film, moment)
+        tokens = alphabet.encode(film["beginning"])
+        scores = model(np.array([([0] * film["context"] + tokens)[-film["context"] :]], np.int32)).v[0]
+        target = int(opened["target"].get_property("value"))
+        scores[target] = -np.inf
+        names = opened.run(
+            "const rows = document.querySelectorAll('#bricks .brick')[2].querySelectorAll('.line .name');"
+            "return Array.from(rows, (name) => name.textContent)"
+        )
+        spelled = ["·", *film["letters"].values()]
+        rows = [f"W {spelled[target]}", f"W {spelled[int(np.argmax(scores))]}"]
+        assert names == [*rows, *(f"← {row}" for row in rows)]
 
 
 def test_the_program_calls_back_in_the_order_that_is_shown(opened, monkeypatch):
@@ -263,6 +320,45 @@ def test_it_plays_to_the_end(opened):
     opened.wait(lambda: opened.moment() == len(opened.film["steps"]) - 1 and opened["play"].text == "Play")
     assert opened["meaning"].text != start
     assert f"{opened.film['loss'][-1]:.2f}" in opened["meaning"].text
+
+
+def test_it_plays_from_where_it_stands_and_at_the_speed_that_is_chosen(chrome, tmp_path, bag):
+    """By a clock of the test's own: `frame(ms)` is what is drawn so many milliseconds after the start."""
+    last = len(bag["steps"]) - 1
+    opened = Page(chrome, tmp_path, bag | {"seconds": [moment / 100 for moment in range(last + 1)]})
+    opened.run(
+        "window.requestAnimationFrame = (next) => ((window.frame = next), 1); performance.now = () => 0"
+    )
+
+    def shown(start, speed, *milliseconds):
+        opened.run("show(arguments[0]); byId('speed').value = arguments[1]", start, speed)
+        opened["play"].click()
+        moments = [opened.moment()]
+        for one in milliseconds:
+            opened.run("frame(arguments[0])", one)
+            moments.append(opened.moment())
+        if opened["play"].text == "Pause":
+            opened["play"].click()
+        return moments
+
+    assert shown(5, "moments", 299, 301, 650, 10**6) == [5, 5, 6, 7, last]
+    assert shown(last, "moments", 301) == [0, 1], "from the end it begins again"
+    for speed in (1, 0.1):
+        assert shown(5, str(speed), 39 / speed, 41 / speed) == [5, 8, 9]
+    assert opened.errors() == []
+
+
+def test_what_was_trained_is_said_in_words(chrome, tmp_path, bag):
+    told = (
+        f"The model “bag” (context 3, dim 32) read 80 words and took 2,000 steps of 64 examples in "
+        f"{bag['seconds'][-1]:.3f} seconds, at a rate of 0.5 (sgd). All that it knows is in 1,728 numbers."
+    )
+    assert Page(chrome, tmp_path, bag)["facts"].text == told
+    stopped = Page(chrome, tmp_path, bag | {"interrupted": True})
+    assert stopped["facts"].text == f"{told} It was stopped before its time."
+    counted = Page(chrome, tmp_path, bag | {"parameters": 0})
+    assert counted["facts"].text.endswith(f"read 80 words and counted for {bag['seconds'][-1]:.3f} seconds.")
+    assert counted.errors() == []
 
 
 def test_it_plays_moment_by_moment_and_pauses(opened):
@@ -449,6 +545,10 @@ def test_another_model_shows_its_answers(chrome, tmp_path, model, sizes, held_ou
             answer["letters"][int(np.argmax(unpacked(answer["chances"][-1])))]
         ]
         assert opened["answer-likeliest"].text.startswith(f"Likeliest: {likeliest} ")
+        opened.run("show(1)")
+        columns = [opened[f"answer-{when}"].text.split("\n") for when in ("start", "now", "end")]
+        assert columns == [answer["words"][moment] for moment in (0, 1, -1)]
+        opened.run("show(LAST)")
     assert ("never seen" in opened["meaning"].text) == bool(held_out)
     opened.resize(360)
     opened.wait(lambda: opened.run("return document.querySelector('#curve svg').clientWidth") < 360)
