@@ -67,6 +67,7 @@ def start_fleet(tmp_path, labels, options, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 

@@ -100,6 +100,18 @@ def test_ctrl_c_ends_the_runs_and_leaves_the_cluster(fleet, tmp_path):
     wait_for_workers(address, 1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_ctrl_c_in_a_terminal_reaches_the_workers_too(tmp_path):
+    environment = {on_host.LABEL: "sleepy", "AUTOLLM_TEST_LOG": str(tmp_path / "log")}
+    process = start_fleet(tmp_path, [], ["--local", "1"], **environment)
+    suite = wait_for_pid(tmp_path / "log")
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert [line.split(":")[0] for line in err.splitlines()][1:] == ["sleepy", "autollm"]
+    assert have_ended([suite])
+
+
 def test_a_scheduler_that_is_not_there(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(command, "PATIENCE", 0.5)
     code = (

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import re
+import signal
 import time
 import warnings
 import zipfile
@@ -94,11 +95,14 @@ def cluster(options: argparse.Namespace, logins: Sequence[by_ssh.Login]) -> Iter
     with contextlib.ExitStack() as stack:
         try:
             if options.local:
-                address = stack.enter_context(
-                    distributed.LocalCluster(
-                        n_workers=options.local, threads_per_worker=1, dashboard_address=None
+                with children_ignoring_ctrl_c():
+                    workers = distributed.LocalCluster(
+                        n_workers=options.local,
+                        threads_per_worker=1,
+                        dashboard_address=None,
+                        silence_logs=logging.CRITICAL,
                     )
-                )
+                address = stack.enter_context(workers)
             elif options.hosts:
                 address = stack.enter_context(by_ssh.start(logins))
             else:
@@ -110,6 +114,16 @@ def cluster(options: argparse.Namespace, logins: Sequence[by_ssh.Login]) -> Iter
         with contextlib.suppress(TimeoutError):  # those that have come by then go on
             client.wait_for_workers(max(len(logins), 1), timeout=PATIENCE)
         yield client
+
+
+@contextlib.contextmanager
+def children_ignoring_ctrl_c() -> Iterator[None]:
+    """A terminal sends Ctrl-C to the children too; those that are started in here leave it to this one."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which children inherit
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def hosts_of(client: Any, workers: Sequence[str]) -> list[Host]:

@@ -85,6 +85,7 @@ def run_suite(sources: bytes, label: str, options: Sequence[str]) -> tuple[bytes
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,  # or Ctrl-C at the worker's terminal would end it, and not the suite
         ) as process:
             worker.autollm_run = worker.get_current_task(), process
             assert process.stdout
