@@ -80,7 +80,7 @@ SPREADS = {
 }
 
 
-@each_net
+@pytest.mark.parametrize("name", SPREADS)
 def test_parameters_begin_as_far_apart_as_they_should(name):
     sizes = {size: 1 if name == "bigram" else LARGE[size] for size in sizes_of(name)}
     for path, param in parameters(build(configure(name, **sizes), 50)).items():
