@@ -57,7 +57,7 @@ class Server:
             self.channel = None
 
 
-SERVERS = {kind: Server(kind) for kind in ("numba", "autollm", "pytest")}
+SERVERS = {kind: Server(kind) for kind in ("numba", "autollm", "pytest", "fleet")}
 
 
 class Running:

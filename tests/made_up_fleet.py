@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryFile
 
+from commands import Running, python
 from made_up_results import content
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +51,8 @@ def made_up_sources(labels):
 
 
 COMMAND = """
-import sys
+import os, sys
+os.setsid()
 from pathlib import Path
 from autollm import cli
 from benchmarks.fleet import __main__ as command
@@ -57,25 +61,30 @@ sys.exit(cli.run(lambda: command.main(sys.argv[1:])))
 """
 
 
-def start_fleet(tmp_path, labels, options, **environment):
-    """The command in a process of its own, with results going to a folder, and the made-up suite."""
+def command(tmp_path, labels, options):
+    """Arguments of Python for the command in a session of its own, with results going to a folder, and the
+    made-up suite."""
     sources = tmp_path / "sources.zip"
     sources.write_bytes(made_up_sources(labels))
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, sources, "--results", tmp_path / "results", *options],
-        env=os.environ | {"PYTHONPATH": str(ROOT), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return "-c", COMMAND, str(sources), "--results", str(tmp_path / "results"), *map(str, options)
 
 
-def run_fleet(tmp_path, labels, options, **environment):
+def run_fleet(tmp_path, labels, options):
     """The command from start to end."""
-    process = start_fleet(tmp_path, labels, options, **environment)
-    out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return python(*command(tmp_path, labels, options), warm="fleet", cwd=ROOT)
+
+
+def interrupt_fleet(tmp_path, options, kill=os.kill, **environment):
+    """The command until a suite has begun, and then Ctrl-C; also the process of that suite."""
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err, open(os.devnull) as nothing:
+        arguments, env = command(tmp_path, [], options), os.environ | environment
+        run = Running(arguments, nothing, out, err, ROOT, env, warm="fleet")
+        suite = wait_for_pid(tmp_path / "log")
+        kill(run.pid, signal.SIGINT)
+        status = run.wait()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(options, status, out.read(), err.read()), suite
 
 
 def wait_for_workers(address, count):

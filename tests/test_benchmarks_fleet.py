@@ -8,14 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from made_up_fleet import have_ended, run_fleet, start_fleet, wait_for_pid, wait_for_workers
+from commands import python
+from made_up_fleet import have_ended, interrupt_fleet, run_fleet, wait_for_workers
 from made_up_results import content
 
 pytest.importorskip("distributed", reason="the fleet extra is not installed")
@@ -30,39 +30,58 @@ from benchmarks.fleet import on_host
 ROOT = Path(__file__).parent.parent
 
 
+# A scheduler and workers, by a process that has imported Dask once for all of them.
+CLUSTER = """
+import os, sys
+import distributed
+from distributed.cli import dask_scheduler, dask_worker
+
+def fork(main, *options, **environment):
+    if not os.fork():
+        os.environ.update(environment)
+        main([*options, "--no-dashboard"])
+
+file, *labels = sys.argv[1:]
+fork(dask_scheduler.main, "--host", "127.0.0.1", "--port", "0", "--scheduler-file", file)
+for label in labels:
+    options = "--scheduler-file", file, "--nthreads", "1", "--no-nanny"
+    fork(dask_worker.main, *options, AUTOLLM_MACHINE=label)
+with distributed.Client(scheduler_file=file) as client:
+    client.wait_for_workers(len(labels), timeout=60)
+    print(client.scheduler.address, flush=True)
+while True:
+    os.wait()
+"""
+
+
 @pytest.fixture
 def fleet(tmp_path):
     """Starts a scheduler and a worker for each label; everything has ended after the test."""
     started = []
 
     def start(labels):
-        module, file = [sys.executable, "-m"], tmp_path / "scheduler.json"
-        options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        started.append(subprocess.Popen([*module, "distributed.cli.dask_scheduler", *options], **quiet))
-        deadline = time.monotonic() + 60
-        while not (file.exists() and file.read_text().endswith("}")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        address = json.loads(file.read_text())["address"]
-        for label in labels:
-            environment = os.environ | {on_host.LABEL: label, "AUTOLLM_TEST_LOG": str(tmp_path / "log")}
-            options = [address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-            worker = [*module, "distributed.cli.dask_worker", *options]
-            started.append(subprocess.Popen(worker, env=environment, cwd=tmp_path, **quiet))
-        return address
+        cluster = subprocess.Popen(
+            [sys.executable, "-c", CLUSTER, tmp_path / "scheduler.json", *labels],
+            env=os.environ | {"AUTOLLM_TEST_LOG": str(tmp_path / "log")},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(cluster)
+        return cluster.stdout.readline().strip()
 
     yield start
-    for process in started:
-        process.kill()
-    for process in started:
-        process.wait(30)
+    for cluster in started:
+        os.killpg(cluster.pid, signal.SIGKILL)
+        cluster.communicate()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_every_host_once_and_those_that_fail_by_label(fleet, tmp_path):
     labels = ["alpha", "beta", "gamma", "delta", "epsilon"]
     address = fleet(["alpha", *labels])  # alpha has two workers
-    wait_for_workers(address, 6)
     options = ["--scheduler", address, "--base", "epsilon", "-k", "a or b"]
     done = run_fleet(tmp_path, labels, options)
     assert done.returncode == 1, done.stderr
@@ -89,13 +108,9 @@ def test_every_host_once_and_those_that_fail_by_label(fleet, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_ctrl_c_ends_the_runs_and_leaves_the_cluster(fleet, tmp_path):
     address = fleet(["sleepy"])
-    wait_for_workers(address, 1)
-    process = start_fleet(tmp_path, [], ["--scheduler", address])
-    suite = wait_for_pid(tmp_path / "log")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
-    assert "sleepy: no results" in err and err.splitlines()[-1] == "autollm: interrupted"
+    done, suite = interrupt_fleet(tmp_path, ["--scheduler", address])
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "sleepy: no results" in done.stderr and done.stderr.splitlines()[-1] == "autollm: interrupted"
     assert have_ended([suite])
     wait_for_workers(address, 1)
 
@@ -103,12 +118,9 @@ def test_ctrl_c_ends_the_runs_and_leaves_the_cluster(fleet, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_ctrl_c_in_a_terminal_reaches_the_workers_too(tmp_path):
     environment = {on_host.LABEL: "sleepy", "AUTOLLM_TEST_LOG": str(tmp_path / "log")}
-    process = start_fleet(tmp_path, [], ["--local", "1"], **environment)
-    suite = wait_for_pid(tmp_path / "log")
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
-    assert [line.split(":")[0] for line in err.splitlines()][1:] == ["sleepy", "autollm"]
+    done, suite = interrupt_fleet(tmp_path, ["--local", "1"], kill=os.killpg, **environment)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert [line.split(":")[0] for line in done.stderr.splitlines()][1:] == ["sleepy", "autollm"]
     assert have_ended([suite])
 
 
@@ -119,9 +131,7 @@ def test_a_scheduler_that_is_not_there(monkeypatch, capsys, tmp_path):
         "command.PATIENCE = 0.5; sys.exit(cli.run(lambda: command.main(sys.argv[1:])))"
     )
     arguments = ["--scheduler", "tcp://127.0.0.1:9", "--results", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = python("-c", code, *arguments, warm="fleet", cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "no cluster at tcp://127.0.0.1:9" in done.stderr
 
@@ -244,5 +254,5 @@ def test_dask_is_named_where_it_is_missing(monkeypatch, capsys, tmp_path):
 def test_dask_is_imported_by_nothing_else():
     code = "import sys, benchmarks.compare.__main__, benchmarks.duet, benchmarks.plugin, autollm.train\n"
     code += "print('distributed' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = python("-c", code, cwd=ROOT)
     assert done.stdout == "False\n"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_up_fleet import have_ended, run_fleet, start_fleet, wait_for_pid
+from made_up_fleet import have_ended, interrupt_fleet, run_fleet
 
 pytest.importorskip("distributed", reason="the fleet extra is not installed")
 pytest.importorskip("asyncssh", reason="the fleet extra is not installed")
@@ -83,12 +83,9 @@ def test_hosts_that_can_take_part_do_and_the_others_are_named(servers, tmp_path)
 @in_proc
 def test_ctrl_c_ends_all_on_the_hosts(servers, tmp_path):
     running = servers("sleepy")
-    process = start_fleet(tmp_path, [], ["--hosts", tmp_path / "hosts"])
-    suite = wait_for_pid(tmp_path / "log")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
-    assert "sleepy: no results" in err and err.splitlines()[-1] == "autollm: interrupted"
+    done, suite = interrupt_fleet(tmp_path, ["--hosts", tmp_path / "hosts"])
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "sleepy: no results" in done.stderr and done.stderr.splitlines()[-1] == "autollm: interrupted"
     assert have_ended({suite} | running())
 
 

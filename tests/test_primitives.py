@@ -7,7 +7,7 @@ import inspect
 import mmap
 import os
 import pkgutil
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib import import_module
 from unittest import mock
 
@@ -48,18 +48,24 @@ def upstream(shape, seed, dtype=np.float32):
     return np.random.default_rng(seed + 1).standard_normal(shape).astype(dtype)
 
 
-def kernels_of(module):
-    return {name: value for name, value in vars(module).items() if hasattr(dispatcher_of(value), "py_func")}
+KERNELS = [
+    (module, name, value)
+    for module in BRICKS
+    for name, value in vars(module).items()
+    if hasattr(dispatcher_of(value), "py_func")
+]
 
 
 @contextmanager
 def kernels_replaced(replace):
     """With replace(name, kernel) in place of every kernel of every module of bricks."""
-    with ExitStack() as stack:
-        for module in BRICKS:
-            kernels = {name: replace(name, kernel) for name, kernel in kernels_of(module).items()}
-            stack.enter_context(mock.patch.multiple(module, **kernels))
+    try:
+        for module, name, kernel in KERNELS:
+            setattr(module, name, replace(name, kernel))
         yield
+    finally:
+        for module, name, kernel in KERNELS:
+            setattr(module, name, kernel)
 
 
 @contextmanager

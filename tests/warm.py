@@ -54,6 +54,14 @@ def pytest() -> None:
         pytest.main(["--collect-only", "-p", "no:cacheprovider", "--rootdir", folder, folder])
 
 
+def fleet() -> None:
+    """The fleet's command with Dask."""
+    import asyncssh  # noqa: F401
+    import distributed  # noqa: F401
+
+    from benchmarks.fleet import __main__, by_ssh  # noqa: F401
+
+
 def serve(channel: socket.socket) -> None:
     """Fork for every request, until the tests have gone."""
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.environ.get("PYTHONPATH") else []
@@ -129,7 +137,8 @@ def start(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    {"numba": numba, "autollm": autollm, "pytest": pytest}[sys.argv[2]]()
+    sys.path[0] = str(Path(__file__).parent.parent)
+    {"numba": numba, "autollm": autollm, "pytest": pytest, "fleet": fleet}[sys.argv[2]]()
     gc.collect()
     gc.freeze()
     serve(socket.socket(fileno=int(sys.argv[1])))
