@@ -193,13 +193,22 @@ def test_the_second_ctrl_c_ends_it_at_once(tmp_path):
     assert is_saved(tmp_path / "m")
 
 
-def test_a_signal_that_is_to_be_ignored_is_ignored(target):
+def test_a_signal_that_is_to_be_ignored_is_ignored(capsys, monkeypatch, target):
     """As after `nohup`, which means that a run should go on when its terminal has gone."""
-    script = (
-        f"trap '' HUP; {sys.executable} -m autollm train --steps 50 --save {target} & kill -HUP $!; wait $!"
-    )
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    learn = train.learn
+
+    def hung_up(*arguments, **options):
+        signal.raise_signal(signal.SIGHUP)
+        return learn(*arguments, **options)
+
+    monkeypatch.setattr(train, "learn", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert cli.run(lambda: train.main([*QUICK, "--save", str(target)])) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert " 3 : " in capsys.readouterr().out
     assert is_saved(target)
 
 
