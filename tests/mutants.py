@@ -54,12 +54,13 @@ class Fault:
 
 
 def read_faults(kind: str = "faults") -> list[Fault]:
-    """Those to be noticed, or the "harmless" ones."""
+    """Those to be noticed, or the "harmless" ones, as far as what their tests need is there."""
     with FAULTS.open("rb") as file:
         listed = tomllib.load(file)["file"]
     return [
         Fault(entry["path"], find, replace, *(own or [entry["tests"]]))
         for entry in listed
+        if shutil.which(entry.get("needs", sys.executable))
         for find, replace, *own in entry.get(kind, [])
     ]
 
