@@ -111,7 +111,7 @@ EFFECTS = {
     ),
     ("train", "steps"): Effect("--steps 41", LEARNED | {"steps"}, lambda _, after: after["steps"] == 41),
     ("train", "model"): Effect("--model bigram", LEARNED | {"parameters"}, default="--model bag"),
-    ("train", "counts"): Effect("--counts", LEARNED, beside="--model mlp"),
+    ("train", "counts"): Effect("--counts", LEARNED | {"parameters"}, beside="--model mlp"),
     ("train", "context"): size("context", 2, 3, "bag"),
     ("train", "dim"): size("dim", 8, 32, "bag"),
     ("train", "hidden"): size("hidden", 16, 128, "mlp"),
