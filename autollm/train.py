@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SIZES = ("context", "dim", "hidden", "heads", "layers")
 DATA = "names"  # what it learns from by default
-TOO_FEW_FOR_A_NET = 300  # words: of fewer, counting alone learns more
+TOO_FEW_FOR_A_NET = 200  # words: of fewer, counting alone learns more
 SETTINGS = ("batch", "optimiser", "lr", "schedule", "clip")
 
 

@@ -264,9 +264,10 @@ def test_options_that_counting_does_not_have(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("words", "options", "remark"),
     [
-        (200, [], "of 200 words --model counts usually learns most\n"),
-        (200, ["--model", "mlp", "--counts"], "of 200 words --model counts usually learns most\n"),
-        (200, ["--model", "counts"], None),
+        (199, [], "of 199 words --model counts usually learns most\n"),
+        (199, ["--model", "mlp", "--counts"], "of 199 words --model counts usually learns most\n"),
+        (199, ["--model", "counts"], None),
+        (200, [], "of 200 words --model mlp --counts usually learns most\n"),
         (1000, [], "of 1,000 words --model mlp --counts usually learns most\n"),
         (1000, ["--model", "mlp", "--counts"], None),
     ],
