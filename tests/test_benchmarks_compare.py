@@ -305,6 +305,7 @@ def test_tables_and_numbers():
     assert table(["a", "b"], [["x|y", "1"]], markdown=True) == "| a    |  b |\n| ---- | -: |\n| x\\|y |  1 |"
     assert table(["a", "bcd"], [["xyz", "1"]], left=[0]) == "a    bcd\nxyz    1"
     assert [number(value) for value in (None, 1.2345, 99.99, 123456.7)] == ["-", "1.23", "100", "123,457"]
+    assert [number(value) for value in (100, 999.6, 1000)] == ["100", "1,000", "1,000"]
 
 
 def test_failing_below_a_ratio_needs_one(capsys, tmp_path):

@@ -207,6 +207,9 @@ def test_each_part_of_the_fingerprint_is_of_its_own_thing(monkeypatch, tmp_path)
         with monkeypatch.context() as patch:
             after = digests(patch, **change)
         assert {key for key in before if before[key] != after[key]} == {part, "digest"}
+    for change in ({"RATED": work.RATED[:1]}, {"MIXED": work.MIXED | {"64x3x32": 1}}):
+        with monkeypatch.context() as patch:
+            assert digests(patch, **change)["configuration"] != before["configuration"]
     for name in work.WORKLOADS:
         with monkeypatch.context() as patch:
             less = {key: one for key, one in work.WORKLOADS.items() if key != name}
@@ -228,9 +231,11 @@ def test_the_sources_are_all_that_is_timed_or_times_it(monkeypatch, tmp_path):
     found = {path.relative_to(ROOT).as_posix() for path in fingerprint.measured_sources()}
     for folder in ("autollm", "kernels"):
         assert {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.py")} <= found
-    suite = {"workloads", "plugin", "ceiling", "tracing", "test_step", "test_calibrators"}
-    assert {f"benchmarks/{name}.py" for name in suite} <= found
-    assert not any("compare" in name or name.startswith("tests/") for name in found)
+    neither = {"__init__", "duet", "fingerprint", "machine", "noise", "probe", "reference", "summary"}
+    suite = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - neither
+    assert {name for name in found if not name.startswith(("autollm/", "kernels/"))} == {
+        f"benchmarks/{name}.py" for name in suite
+    }
     files = [tmp_path / name for name in ("unix", "windows", "other")]
     for file, text in zip(files, (b"a\nb\n", b"a\r\nb\r\n", b"a\nc\n"), strict=True):
         file.write_bytes(text)

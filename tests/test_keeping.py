@@ -322,9 +322,11 @@ def test_without_save_nothing_needs_safetensors(tmp_path):
 # --- other things that went wrong ------------------------------------------------------------------------
 
 
-def test_control_characters_in_a_files_name_are_spelled_out(capsys):
-    assert cli.run(lambda: train.main(["--data", "a\x1b[31m\nb"])) == 2
-    assert "\\x1b[31m\\nb" in capsys.readouterr().err
+@pytest.mark.parametrize("option", ["--data", "--save"])
+def test_control_characters_in_a_files_name_are_spelled_out(capsys, option):
+    assert cli.run(lambda: train.main([option, "no/a\x1b[31m\nb"])) == 2
+    err = capsys.readouterr().err
+    assert "a\\x1b[31m\\nb" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
