@@ -145,7 +145,7 @@ def test_other_numbers_of_arguments_and_named_ones_are_the_dispatchers():
     every_kind(*given.values())
     entry = entry_of(every_kind)
     assert entry() == entry(*[*given.values()][:-1]) == entry(*given.values(), 1) == "dispatcher"
-    assert entry(**given) == "dispatcher"
+    assert entry(**given) == entry(*given.values(), more=1) == "dispatcher"
     assert every_kind(**given) is None
     with pytest.raises(TypeError, match="argument"):
         every_kind(*[*given.values()][:-1])

@@ -259,6 +259,7 @@ def readonly(array):
         (0, readonly(np.ones((2, 3), np.float32)), "got a read-only float32"),
         (0, [[1.0]], r"got list \[\[1.0\]\]"),
         (0, None, "got NoneType None"),
+        (0, 5, "x must be a C-contiguous, writeable float32 array with 2 axes; got int 5"),
         (1, np.array([1]), "ids must be a C-contiguous, writeable int32 array with 1 axis; got int64"),
         (2, "2", "factor must be a number of type float64; got str '2'"),
         (2, 2j, "factor must be a number"),

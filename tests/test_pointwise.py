@@ -1,8 +1,12 @@
 """How exact the vector functions are: against NumPy in float64, over the whole range."""
 
+import os
+import platform
+
 import numba
 import numpy as np
 import pytest
+from commands import fresh_python
 
 from autollm import Param, gelu, relu, sigmoid, tanh
 from autollm.kernels.kernel import kernel
@@ -44,6 +48,27 @@ def test_exp_fades_to_0_and_keeps_nan():
     assert np.abs(power(below) - np.exp(below)).max() < 1e-38
     assert not power([-88.0, -1e10, -np.inf]).any()
     assert np.isnan(power([np.nan]))
+
+
+# --- parts of vectors ---------------------------------------------------------------------------------
+
+PARTS = """
+import numpy as np
+from autollm.kernels.pointwise import add_forward
+from autollm.kernels.simd import LANES
+for n in range(1, LANES + 2):
+    a, out = np.arange(1, n + 1, dtype=np.float32)[None], np.full(n + 8, -1, np.float32)
+    add_forward(a, a, out[:n][None])
+    assert (out[:n] == 2 * a).all() and (out[n:] == -1).all(), out
+print(LANES)
+"""
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="names processors of x86")
+def test_parts_of_vectors_on_a_processor_that_cannot_mask_what_it_stores(tmp_path):
+    settings = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = fresh_python("-c", PARTS, env=os.environ | settings)
+    assert (done.stdout, done.stderr) == ("8\n", "")
 
 
 # --- switches --------------------------------------------------------------------------------------

@@ -151,6 +151,18 @@ def test_a_temperature_that_is_none(temperature):
         dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 1, RNG(0), longest=3, temperature=temperature)
 
 
+@pytest.mark.parametrize("height", [-2000, 2000])
+def test_letters_are_chosen_by_how_scores_differ_however_high_they_are(height):
+    """e**2000 is more than a float holds, e**-2000 less."""
+    rng = np.random.default_rng(0)
+    logits, uniforms = rng.integers(0, 4, (100, 5)).astype(np.float32), rng.random(100)
+    chosen, shifted = np.empty(100, np.int32), np.empty(100, np.int32)
+    choose(logits, uniforms, 0.7, chosen)
+    choose(logits + np.float32(height), uniforms, 0.7, shifted)
+    np.testing.assert_array_equal(chosen, shifted)
+    assert len(set(chosen)) == 5
+
+
 def test_what_rounding_leaves_goes_to_a_letter_that_has_a_chance():
     """The last one has none, and the running sum of the others may end a little below their total."""
     logits = np.random.default_rng(0).standard_normal((2000, 30)).astype(np.float32)
