@@ -143,6 +143,17 @@ def test_a_signal_while_there_is_something_to_lose(capsys, monkeypatch, target, 
     assert is_saved(target)
 
 
+@SIGNALS
+@pytest.mark.parametrize("own", [0, 1])
+def test_the_status_of_a_command_tells_of_a_signal_unless_it_has_one_of_its_own(number, own):
+    def command():
+        interrupts.interrupts.start_learning()
+        signal.raise_signal(number)
+        return own
+
+    assert cli.run(command) == (own or 128 + number)
+
+
 def test_a_signal_ends_dreaming_after_the_words_that_are_being_dreamed(capsys, monkeypatch):
     dream = experiment.dream
 
