@@ -12,11 +12,11 @@ from autollm.buffers import aligned
 from autollm.kernels.kernel import kernel
 from autollm.kernels.matmul import matmul_wh_forward, product
 from benchmarks.calibrators import OF_KERNELS
-from benchmarks.tracing import kernels_of, repeat
+from benchmarks.tracing import KERNELS, kernels_of, repeat
 from benchmarks.workloads import SIZES, checked
 
 
-@pytest.mark.parametrize("kernel", kernels_of(SIZES[0]))
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("size", SIZES)
 def test_kernel(measure: Any, size: str, kernel: str) -> None:
     """In a compiled loop. The arguments are those of a real step, before and after which they were copied."""

@@ -31,6 +31,7 @@ FLOPS: dict[str, Callable[[int, int, int, int], int]] = {
     "xent_from_logits_forward": lambda B, K, D, V: (EXP + 4) * B * V,  # largest, difference, sum, scale
     "sgd_update": lambda B, K, D, V: 2 * 2 * V * D,
 }
+KERNELS = ("draw", *FLOPS)  # all that a bag's step calls
 
 
 @dataclass

@@ -244,12 +244,7 @@ def test_numpys_products_use_one_thread_and_nothing_is_inherited(tmp_path):
     )
     few = str(ROOT / "benchmarks" / "test_calibrators.py")
     chosen = (
-        "--collect-only",
-        "--benchmark",
-        "-s",
-        "-p",
-        "telling",
-        few,
+        *("--collect-only", "--benchmark", "-s", "-p", "telling", "-p", "no:hypothesispytest", few),
         f"--benchmark-json={tmp_path / 'x.json'}",
     )
     for given in (None, "2"):
