@@ -253,7 +253,15 @@ LONG = words_of(["🦄" * 300 + "ab"[i % 2] * i for i in range(1, 50)])
         (LONG, "bigram", {}),
     ],
 )
-def test_a_page_has_300_kB_at_most(words, model, sizes):
+def test_a_page_has_300_kB_at_most(monkeypatch, words, model, sizes):
+    """With new words at every moment, whose letters are any, and as many as are shown."""
+    letters = np.random.default_rng(0)
+
+    def dream(model, alphabet, context, count, random, *, longest, prefix):
+        drawn = letters.choice(list(alphabet.characters), (count, record.LONGEST))
+        return [prefix + "".join(word) for word in drawn]
+
+    monkeypatch.setattr(record, "dream", dream)
     plan = make_plan(configure(model, **sizes), Budget(steps=130))
     corpus = Corpus.of(words, None, seed=0)
     recorder = Recorder(plan, corpus)
