@@ -189,7 +189,7 @@ def made_up(monkeypatch, tmp_path):
     path.write_text("ab\nab\nba\nabba\nb\n")
     config = configure("bag", context=2, dim=5)
     corpus = Corpus(Alphabet("ab"), ["ab", "abba", "b"], ["ba"], 4)
-    examples = Examples(np.zeros((10, 3), np.int32), first=2)
+    examples = Examples(np.zeros((10, 3), np.int32), first=1)  # two targets each
     learned = Learned(make_plan(config), corpus, build(config, 3), Run(40, 0.5, False), examples, None, [])
     samples = Samples(["aa", "ba", "ab", "ab", "bb"], ["ab", "ab"], ["ba"], ["aa", "bb"])
     monkeypatch.setattr(Corpus, "of", classmethod(lambda *_: corpus))

@@ -240,6 +240,16 @@ CROWD = words_of("".join(chr(0x4E00 + 7 * i + j) for j in range(3)) for i in ran
 LONG = words_of(["🦄" * 300 + "ab"[i % 2] * i for i in range(1, 50)])
 
 
+def test_of_many_letters_the_likeliest_in_the_end_are_shown():
+    corpus, config = Corpus.of(CROWD, None, seed=0), configure("mlp")
+    eye = Answers(build(config, corpus.alphabet.size), corpus, make_plan(config))
+    seen = eye.look()
+    for (chances, _), answer in zip(seen, eye.told([seen])["answers"], strict=True):
+        shown = answer["letters"]
+        assert len(shown) == record.MOST_BARS and shown == sorted(shown)
+        assert chances[shown].min() >= np.delete(chances, shown).max()
+
+
 @pytest.mark.parametrize(
     ("words", "model", "sizes"),
     [(NAMES, model, {}) for model in MODELS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -137,10 +138,16 @@ def test_a_signal_while_there_is_something_to_lose(capsys, monkeypatch, target, 
     budget = ("--seconds", "100") if step == "learn" else QUICK[:2]
     assert cli.run(lambda: train.main([*budget, "--samples", "3", "--save", str(target)])) == 128 + number
     assert signal.getsignal(number) == before
+    assert not interrupts.interrupts.came, "the next command begins anew"
     out, err = capsys.readouterr()
     assert "Final loss:" in out and " 3 : " in out
     assert "autollm:" not in err
     assert is_saved(target)
+
+
+def test_a_signal_that_came_to_whoever_runs_a_command_is_not_the_commands(monkeypatch):
+    monkeypatch.setattr(interrupts.interrupts, "came", signal.SIGINT)
+    assert cli.run(lambda: 0) == 0
 
 
 @SIGNALS
@@ -290,6 +297,29 @@ def test_a_temporary_file_that_another_process_removes_before_it_is_locked(targe
     monkeypatch.setattr(files, "_lock", lock_late)
     files.replace_file(str(target), b"content")
     assert len(removed) == 1 and target.read_bytes() == b"content"
+
+
+def test_a_temporary_file_is_a_new_one(target, monkeypatch):
+    """Whatever is there by that name, a link of somebody else's say, is not written to."""
+    monkeypatch.setattr(files.secrets, "token_hex", lambda _: "1234")
+    other = target.with_name(f".{target.name}.1234{files.SUFFIX}")
+    other.write_text("not mine")
+    for attempt in (lambda: files.check_target(str(target)), lambda: files._new_file(target, 0o600)):
+        with pytest.raises((InputError, FileExistsError), match="exists"):
+            attempt()
+    assert other.read_text() == "not mine"
+
+
+def test_a_file_system_without_locks(target, monkeypatch):
+    asked = iter(range(10))
+
+    def refuse(*_):
+        next(asked)  # and not for ever
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    files.replace_file(str(target), b"content")
+    assert target.read_bytes() == b"content"
 
 
 def test_a_write_protected_file_is_refused(capsys, monkeypatch, target):

@@ -53,6 +53,7 @@ READ = {
     "right to left": ("שרה\nמשה\n\u200fנועה", {}, ["שרה", "משה", "\u200fנועה"], ""),
     "with spaces and dots": ("New York\nSt. John's\nR2-D2", {}, ["New York", "St. John's", "R2-D2"], ""),
     "comments above": ("#!note: from\n# towns\n\n" + TEXT, {}, EMMA, "2 lines that begin with #"),
+    "comments below a blank line": ("\n# towns\n" + TEXT, {}, EMMA, "1 lines that begin with #"),
     "comments among words": ("# a\nemma\n# b\nliam\nzoé\n", {}, EMMA, "2 lines that begin with #"),
     "hashtags": ("#one\n#two\nthree", {}, ["#one", "#two", "three"], ""),
     "a hashtag among words": ("one\n#two\nthree", {}, ["one", "#two", "three"], ""),

@@ -236,6 +236,22 @@ def test_a_param_adds_up_what_it_gets(name):
 
 
 @each_row
+def test_each_input_decides_by_itself_whether_shares_are_added(name):
+    """One of them has a bucket with something in it, the others have new ones that hold anything."""
+    case = Case.draw(ROWS[name], SIZES, 0)
+    u = upstream(case.expected().shape, 0)
+    _, grads = case.run(u, wrap=Probe)
+    for key in case.floats:
+        inputs = {one: (node.Param if one == key else Probe)(value) for one, value in case.floats.items()}
+        inputs[key].grad += 1
+        with mock.patch.object(buffers, "empty", lambda shape: np.full(shape, np.nan, np.float32)):
+            case.row.call(*inputs.values(), *case.ids.values()).back(u)
+        for (one, found), grad in zip(inputs.items(), grads, strict=True):
+            expected = grad + (one == key)
+            np.testing.assert_allclose(found.grad, expected, rtol=1e-5, atol=1e-6, err_msg=one)
+
+
+@each_row
 def test_every_number_of_an_output_is_written(name):
     """What an array holds that a brick is given to write to means nothing."""
     case = Case.draw(ROWS[name], dict.fromkeys("BDV", LANES + 1) | dict.fromkeys("HKT", 3), 0)

@@ -98,6 +98,15 @@ def test_a_time_budget_is_kept():
     assert run.steps > 1
 
 
+def test_a_number_of_steps_takes_the_time_that_it_takes(monkeypatch):
+    """By a clock that is looked at before the first step and after the last one."""
+    model = build(configure("bag"), ALPHABET.size)
+    train(model, EXAMPLES, bag_plan(steps=1))  # loads the kernels, which is timed too
+    times = iter([100.0, 107.5])
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
+    assert train(model, EXAMPLES, bag_plan(steps=3)).seconds == 7.5
+
+
 def test_the_same_seed_and_steps_give_the_same_bits():
     def result(seed):
         model = build(configure("bag"), ALPHABET.size, seed)

@@ -174,6 +174,7 @@ def test_going_on_with_other_words(capsys, tmp_path):
     assert facts["alphabet"] == "abcdefghijklmnopqrstuvwxyz"
     assert facts["final_loss"] < 1.5, "it has learned these"
     assert "held out, unless" not in told.err, "none are"
+    assert "counts anew" not in told.err
     assert checkpoint.load(str(better)).longest == checkpoint.load(str(saved)).longest
 
 
