@@ -79,11 +79,12 @@ def test_what_the_kernel_counts(monkeypatch, tmp_path):
 
 def test_what_others_did_is_without_what_we_did(monkeypatch):
     moments, accounts = iter([100.0, 110.0]), iter([(50.0, 30.0, 1.0), (68.0, 43.0, 2.5)])
+    loads = iter([1.25, 1.75])
     monkeypatch.setattr(noise.time, "perf_counter", lambda: next(moments))
     monkeypatch.setattr(noise, "_cpu_seconds", lambda: next(accounts))
-    monkeypatch.setattr(noise, "_load", lambda: 1.25)
+    monkeypatch.setattr(noise, "_load", lambda: next(loads))
     assert noise.Activity().so_far() == {
-        "seconds": 10.0, "load_before": 1.25, "load_after": 1.25, "others_busy_cores": 0.5, "steal": 0.15
+        "seconds": 10.0, "load_before": 1.25, "load_after": 1.75, "others_busy_cores": 0.5, "steal": 0.15
     }  # fmt: skip
 
 
