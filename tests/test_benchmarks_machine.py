@@ -63,6 +63,8 @@ def test_a_quiet_run_is_quiet():
 def test_a_run_is_judged_by_its_typical_step():
     assert not noise.of_run([step(0.01), step(0.02), step(0.5)], QUIET)["noisy"]
     assert noise.of_run([step(0.01), step(0.05), step(0.5)], QUIET)["spread"] == 0.05
+    drifts = [step(drift=drift) for drift in (-0.01, 0.015, 0.5)]
+    assert noise.of_run(drifts, QUIET)["drift"] == 0.015 and not noise.of_run(drifts, QUIET)["noisy"]
 
 
 def test_what_the_kernel_counts(monkeypatch, tmp_path):

@@ -13,7 +13,8 @@ import pytest
 from made_up_results import content, entry
 
 from autollm.errors import InputError
-from benchmarks import copies, summary, test_rate, worker
+from autollm.learning.training import Run
+from benchmarks import copies, summary, test_rate, worker, workloads
 from benchmarks.compare.runs import parse
 from benchmarks.workloads import MIXED, RATED, WORKLOADS
 
@@ -57,6 +58,13 @@ def test_there_is_a_copy_for_every_core_that_may_be_used(monkeypatch):
     monkeypatch.setattr(copies.os, "sched_getaffinity", lambda pid: {7, 2, 5})
     monkeypatch.setattr(copies, "Copy", lambda core: SimpleNamespace(core=core, answer=lambda: None))
     assert [copy.core for copy in copies.Copies().all] == [2, 5, 7]
+
+
+def test_a_copy_tells_how_long_it_took(monkeypatch):
+    """Not how long it was to take."""
+    monkeypatch.setattr(workloads, "run_seconds", lambda *_: Run(7, 0.125, False))
+    told = worker.obey({"workload": "64x3x32", "seconds": 0.1})
+    assert told == {"steps": 7, "seconds": 0.125}
 
 
 def test_a_copy_that_fails_says_why(copy):

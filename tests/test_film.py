@@ -192,6 +192,14 @@ def test_the_dice_of_the_answers_are_those_of_the_seed():
         assert words == same != others
 
 
+def test_a_dreamed_word_is_shown_as_far_as_there_is_room(monkeypatch):
+    corpus, config = Corpus.of(NAMES, None, seed=0), configure("mlp")
+    words = ["a" * length for length in (record.LONGEST, record.LONGEST + 1)]
+    monkeypatch.setattr(record, "dream", lambda *_, **__: words)
+    eye = Answers(build(config, corpus.alphabet.size), corpus, make_plan(config))
+    assert eye.look()[0][1] == [words[0], "a" * (record.LONGEST - 1) + "…"]
+
+
 def test_beginnings_are_the_commonest_of_longer_words():
     corpus = Corpus(Alphabet("abcd"), ["a", "b", "d", "cab", "ca", "cb", "ba", "bab", "cacd"], [], 4)
     assert beginnings(corpus) == ["", "c", "b", "ca", "cac"]

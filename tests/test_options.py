@@ -151,7 +151,10 @@ EFFECTS = {
     ("train", "temperature"): Effect(
         "--temperature 1e-4",
         {"samples"},
-        lambda before, after: len(set(after["samples"])) == 1 < len(set(before["samples"])),
+        lambda before, after: (
+            len(set(after["samples"])) == 1 < len(set(before["samples"]))
+            and len(after["samples"]) == 30  # one word, again and again
+        ),
         default="--temperature 1",
     ),
     ("sample", "n"): Effect(
@@ -167,7 +170,10 @@ EFFECTS = {
     ("sample", "temperature"): Effect(
         "--temperature 1e-4",
         {"samples"},
-        lambda before, after: len(set(after["samples"])) == 1 < len(set(before["samples"])),
+        lambda before, after: (
+            len(set(after["samples"])) == 1 < len(set(before["samples"]))
+            and len(after["samples"]) == 30  # one word, again and again
+        ),
         default="--temperature 1",
     ),
     ("sample", "shortest"): Effect(
