@@ -38,7 +38,7 @@ def content(seed=0, steps=100_000.0, spread=0.01, **changes):
             "label": f"machine {seed}",
             "fingerprint": {"configuration": "c", "data": "d", "source": "s", "digest": "x"},
             "golden": {"64x3x32": 3.0, "256x8x64": 3.0},
-            "optimum": {"64x3x32": 2.0},
+            "optimum": {"64x3x32": 2.0, "256x8x64": 1.5},
             "probe": {"told": f"machine {seed} is quiet", "taken": 0.0},
             "noise": {"noisy": False, "why": []},
             "smoke": False,

@@ -198,6 +198,42 @@ def test_a_package_that_is_not_there(monkeypatch):
     assert (facts["scipy"], facts["numba"]) == (None, "1.0")
 
 
+def test_what_is_told_of_a_machine(monkeypatch, cpu):
+    """All of it; the processor by cpuinfo and LLVM, the software by its versions."""
+    for name in machine.SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NUMBA_OPT", "2")
+    told = {
+        "machine": "riscv", "system": "Plan9", "release": "4.0", "python_compiler": "tcc 1",
+        "python_implementation": "PyPy", "python_version": "3.99",
+    }  # fmt: skip
+    for name, value in told.items():
+        monkeypatch.setattr(machine.platform, name, lambda value=value: value)
+    monkeypatch.setattr(machine, "_info", lambda: {"brand_raw": "Abacus 9", "flags": ["hypervisor", "fpu"]})
+    monkeypatch.setattr(machine.llvm, "get_host_cpu_name", lambda: "abacus")
+    monkeypatch.setattr(machine.llvm, "get_host_cpu_features", lambda: {"beads": True})
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: {4, 2}, raising=False)
+    monkeypatch.setattr(machine, "_memory_gb", lambda: 7.5)
+    monkeypatch.setattr(machine, "_container", lambda: False)
+    monkeypatch.setattr(machine, "version", lambda package: f"{package} 1.0")
+    assert machine.describe() == {
+        "cpu": {
+            "model": "Abacus 9", "architecture": "riscv", "llvm_name": "abacus", "llvm_features": ["beads"],
+            "cores": 6, "affinity": [2, 4],
+            "caches": {"L1d": "48K", "L1i": "32K", "L2": "2048K", "L3": "96M"}, "governor": "powersave",
+        },
+        "memory_gb": 7.5, "virtual_machine": True, "container": False, "system": "Plan9 4.0",
+        "python": "PyPy 3.99", "python_compiler": "tcc 1",
+        **{name: f"{name} 1.0" for name in ("numpy", "numba", "llvmlite", "scipy")},
+        "environment": {"NUMBA_OPT": "2"},
+    }  # fmt: skip
+    monkeypatch.setattr(machine, "_info", lambda: {"flags": ["fpu"]})
+    monkeypatch.setattr(machine.platform, "processor", lambda: "")
+    facts = machine.describe()
+    assert (facts["virtual_machine"], facts["cpu"]["model"]) == (False, "riscv")
+
+
 def test_the_host_has_no_name(monkeypatch):
     import platform
     import socket
@@ -234,10 +270,20 @@ def test_a_clock_that_moves():
     found = probe.judge(np.concatenate([np.full(5_000, 0.001), np.full(4_000, 0.00125)]))
     assert (found["taken"], found["clock"]) == (pytest.approx(0, abs=0.01), pytest.approx(0.25))
     assert found["visible"] == pytest.approx(probe.SHOWN * 0.25, rel=0.2)
+    assert "its clock moves by 25%; differences below " in found["told"], "so the core is not quiet"
+
+
+def test_a_last_second_that_was_cut_off_says_nothing_about_the_clock():
+    """Nine seconds at 1 ms a turn, and then a tenth of one in which turns took 2 ms."""
+    found = probe.judge(np.concatenate([np.full(9_000, 0.001), np.full(50, 0.002)]))
+    assert (found["taken"], found["clock"]) == (pytest.approx(0, abs=0.001), 0.0)
 
 
 def test_a_short_look(monkeypatch):
+    activity = {"others_busy_cores": 0.5, "seconds": 0.06}
+    monkeypatch.setattr(probe, "Activity", lambda: SimpleNamespace(so_far=lambda: activity))
     found = probe.probe(0.05)
+    assert activity.items() <= found.items(), "with what else the machine did at that time"
     assert 0 <= found["taken"] < 1 and found["visible"] >= 0.02 and "will not show" in found["told"]
     assert found["seconds"] >= 0.05
 
@@ -304,3 +350,20 @@ def test_loops_around_a_visit_are_the_means_of_before_and_after(monkeypatch):
 def test_the_calibrators_run_when_told():
     for loops in (calibrators.OF_STEPS, calibrators.OF_KERNELS):
         assert all(speed > 0 for speed in calibrators.beside(loops, 0.001, calibrators.worked).values())
+
+
+def test_the_loops_are_called_what_they_are(monkeypatch):
+    """Only that of the interpreter makes objects of Python."""
+    loops, made, cell = calibrators.OF_STEPS | calibrators.OF_KERNELS, [], calibrators.Cell
+    assert set(loops) == {"interpreter", "fma", "of_peak"}
+    monkeypatch.setattr(calibrators, "Cell", lambda v: made.append(v) or cell(v))
+    for name, (run, _) in loops.items():
+        made.clear()
+        run(3)
+        assert made == ([0, 1, 2] if name == "interpreter" else []), name
+
+
+def test_triad_reads_two_arrays_and_writes_the_third():
+    a, b, c = (np.full(5, value, np.float32) for value in (9, 1, 2))
+    calibrators.triad(a, b, c, 2)
+    assert (a == 7).all() and (b == 1).all() and (c == 2).all()

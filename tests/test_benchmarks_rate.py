@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from made_up_results import content, entry
@@ -58,6 +59,102 @@ def test_there_is_a_copy_for_every_core_that_may_be_used(monkeypatch):
     monkeypatch.setattr(copies.os, "sched_getaffinity", lambda pid: {7, 2, 5})
     monkeypatch.setattr(copies, "Copy", lambda core: SimpleNamespace(core=core, answer=lambda: None))
     assert [copy.core for copy in copies.Copies().all] == [2, 5, 7]
+    monkeypatch.delattr(copies.os, "sched_getaffinity")
+    monkeypatch.setattr(copies.os, "cpu_count", lambda: 3)
+    assert copies.cores() == ["any"] * 3
+
+
+class Ordered:
+    """A copy that notes what happens to it."""
+
+    log: ClassVar = []
+
+    def __init__(self, core):
+        self.core = core
+
+    def order(self, workload, **amount):
+        self.log.append((self.core, workload, amount))
+
+    def answer(self):
+        self.log.append((self.core, "answers"))
+        return {"steps": self.core}
+
+    def close(self):
+        self.log.append((self.core, "closed"))
+
+
+def test_copies_train_at_once_each_its_own(monkeypatch):
+    """All have their orders before anybody is waited for; what each did comes in the order of the cores."""
+    monkeypatch.setattr(copies, "cores", lambda: [2, 5])
+    monkeypatch.setattr(copies, "Copy", Ordered)
+    Ordered.log.clear()
+    found = copies.Copies()
+    assert len(found) == 2 and Ordered.log == [(2, "answers"), (5, "answers")], "all are warm"
+    Ordered.log.clear()
+    assert found.train(["a", "b"], 0.5) == [{"steps": 2}, {"steps": 5}]
+    orders = [(2, "a", {"seconds": 0.5}), (5, "b", {"seconds": 0.5})]
+    assert Ordered.log == [*orders, (2, "answers"), (5, "answers")]
+    with pytest.raises(ValueError, match="zip"):
+        found.train(["a"], 0.5)
+    Ordered.log.clear()
+    found.close()
+    assert Ordered.log == [(2, "closed"), (5, "closed")]
+
+
+class Deaf:
+    """A process that does not end with its input."""
+
+    def __init__(self):
+        self.stdin = self.stdout = SimpleNamespace(close=lambda: None)
+        self.killed = False
+
+    def wait(self, seconds=None):
+        if not self.killed:
+            assert 1 <= seconds <= 10, "a while, but not for ever"
+            raise subprocess.TimeoutExpired("worker", seconds)
+
+    def kill(self):
+        self.killed = True
+
+
+def test_a_copy_that_does_not_end_is_ended(monkeypatch):
+    monkeypatch.setattr(copies.subprocess, "Popen", lambda *_, **__: Deaf())
+    copy = copies.Copy("any")
+    copy.close()
+    assert copy.process.killed
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", "it has ended"),
+        ('{"error": "why"}\n', "why"),
+        ("Traceback\n", "it said 'Traceback"),
+        ('{"steps": 8}\n', ""),
+    ],
+)
+def test_what_a_copy_says(monkeypatch, line, told):
+    process = SimpleNamespace(stdout=SimpleNamespace(readline=lambda: line))
+    monkeypatch.setattr(copies.subprocess, "Popen", lambda *_, **__: process)
+    for root, name in ((None, "PY"), (Path("/clone"), "PY in /clone")):
+        copy = copies.Copy("any", "PY", root)
+        if told:
+            with pytest.raises(InputError) as found:
+                copy.answer()
+            assert str(found.value).startswith(f"{name}: {told}")
+        else:
+            assert copy.answer() == {"steps": 8}
+
+
+def test_a_speed_is_steps_by_seconds(monkeypatch):
+    orders = []
+    process = SimpleNamespace(
+        stdin=SimpleNamespace(write=orders.append, flush=lambda: orders.append("sent")),
+        stdout=SimpleNamespace(readline=lambda: '{"steps": 6, "seconds": 1.5}\n'),
+    )
+    monkeypatch.setattr(copies.subprocess, "Popen", lambda *_, **__: process)
+    assert copies.Copy("any").speed("64x3x32", steps=6) == 4.0
+    assert (json.loads(orders[0]), orders[1:]) == ({"workload": "64x3x32", "steps": 6}, ["sent"])
 
 
 def test_a_copy_tells_how_long_it_took(monkeypatch):
@@ -65,6 +162,67 @@ def test_a_copy_tells_how_long_it_took(monkeypatch):
     monkeypatch.setattr(workloads, "run_seconds", lambda *_: Run(7, 0.125, False))
     told = worker.obey({"workload": "64x3x32", "seconds": 0.1})
     assert told == {"steps": 7, "seconds": 0.125}
+
+
+class Clocks:
+    """A processor's time that passes half as fast as the clock's, and one second of both for each step."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(worker, "_seconds", lambda: self.now / 2)
+        monkeypatch.setattr(worker.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(workloads, "run_steps", self.run)
+
+    def run(self, steps, model, workload):
+        self.now += steps
+
+
+def test_steps_that_were_ordered_are_timed_by_the_processors_time(monkeypatch):
+    Clocks(monkeypatch)
+    assert worker.obey({"workload": "64x3x32", "steps": 6}) == {"steps": 6, "seconds": 3.0}
+
+
+def test_each_order_is_for_its_own_workload_and_a_fresh_model(monkeypatch):
+    trained = []
+    monkeypatch.setattr(workloads, "run_steps", lambda *what: trained.append(what))
+    monkeypatch.setattr(workloads, "run_seconds", lambda *what: trained.append(what) or Run(7, 0.125, False))
+    monkeypatch.setattr(workloads, "golden_loss", lambda name: {"rnn-32x16x16": 2.5}[name])
+    for name in ("64x3x32", "rnn-32x16x16"):
+        worker.obey({"workload": name, "steps": 6})
+        worker.obey({"workload": name, "seconds": 0.5})
+    amounts, models, what = zip(*trained, strict=True)
+    assert amounts == (6, 0.5, 6, 0.5) and len(set(map(id, models))) == 4
+    assert what == (*[WORKLOADS["64x3x32"]] * 2, *[WORKLOADS["rnn-32x16x16"]] * 2)
+    assert worker.obey({"workload": "rnn-32x16x16", "golden": 1}) == {"loss": 2.5} and len(trained) == 4
+
+
+@pytest.mark.parametrize(("core", "pinned"), [("3", [{3}]), ("any", [])])
+def test_a_worker_says_that_it_is_ready_and_then_answers_line_by_line(monkeypatch, capsys, core, pinned):
+    found = []
+    monkeypatch.setattr(worker.sys, "argv", ["worker.py", core])
+    monkeypatch.setattr(worker.sys, "stdin", ['{"a": 1}\n', '{"b": 2}\n', "nonsense\n", '{"c": 3}\n'])
+    monkeypatch.setattr(worker.os, "sched_setaffinity", lambda pid, cores: found.append(cores), raising=False)
+    monkeypatch.setattr(worker, "find_benchmarks", lambda: None)
+    monkeypatch.setattr(worker, "obey", lambda order: order | {"done": True})
+    worker.main()
+    *answers, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert answers == [{"ready": True}, {"a": 1, "done": True}, {"b": 2, "done": True}]
+    assert last["error"].startswith("JSONDecodeError: ") and found == pinned
+
+
+@pytest.mark.parametrize("has_own", [True, False])
+def test_a_version_brings_its_benchmarks_or_is_measured_with_ours(monkeypatch, tmp_path, has_own):
+    import autollm
+    import autollm.kernels
+
+    for name, owner in (("autollm", autollm), ("kernels", autollm.kernels)):
+        monkeypatch.setattr(owner, "__file__", str(tmp_path / name / "__init__.py"))
+    (tmp_path / "benchmarks").mkdir()
+    if has_own:
+        (tmp_path / "benchmarks" / "workloads.py").touch()
+    monkeypatch.setattr(worker.sys, "path", ["first"])
+    worker.find_benchmarks()
+    assert worker.sys.path == ["first", str(tmp_path if has_own else copies.ROOT)]
 
 
 def test_a_copy_that_fails_says_why(copy):

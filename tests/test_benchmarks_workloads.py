@@ -11,14 +11,11 @@ import pytest
 
 pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not installed")
 
-from made_up_results import content, entry
-
 from autollm.learning.words import read_words
 from benchmarks import (
     calibrators,
     fingerprint,
     reference,
-    summary,
     test_budget,
     test_calibrators,
     test_kernels,
@@ -27,7 +24,6 @@ from benchmarks import (
     tracing,
 )
 from benchmarks import workloads as work
-from benchmarks.compare.runs import parse
 
 ROOT = Path(__file__).parent.parent
 HOST = "host-with-a-name-of-its-own"
@@ -58,6 +54,31 @@ def test_golden_steps_that_end_elsewhere_stop_a_benchmark(monkeypatch):
         monkeypatch.setattr(work, "golden_loss", lambda name, loss=loss: loss)
         with pytest.raises(AssertionError, match=f"{SIZE}: the loss after 20 steps is {loss:.6f}"):
             work.checked(SIZE)
+
+
+@pytest.mark.parametrize("name", work.WORKLOADS)
+def test_every_workload_is_what_its_name_says_and_learns_as_it_should(name):
+    """In the name: a model, if it is not the bag, and batch x context x embedding."""
+    workload = work.checked(name)
+    model, batch, context, dim = re.fullmatch(r"(?:(\w+)-)?(\d+)x(\d+)x(\d+)\S*", name).groups()
+    sizes = workload.config.sizes
+    assert (workload.batch, sizes["context"], sizes["dim"]) == (int(batch), int(context), int(dim))
+    assert workload.config.model == (model or "bag")
+    assert workload.optimiser == ("adam" if model else "sgd")
+    assert (workload.least is not None) == (name in work.SIZES)
+    assert type(work.fresh_model(workload)).__name__.startswith("Reordered") == name.endswith("reordered")
+    plan = workload.plan(work.Budget(steps=7))
+    assert (plan.batch, plan.lr, plan.optimiser) == (workload.batch, workload.rate, workload.optimiser)
+
+
+def test_the_golden_loss_is_that_after_the_golden_steps():
+    workload = work.WORKLOADS[SIZE]
+    model = work.fresh_model(workload)
+    assert work.mean_loss(model, work.examples_of(workload)) > workload.golden + 0.1
+    work.run_steps(work.GOLDEN_STEPS, model, workload)
+    assert work.mean_loss(model, work.examples_of(workload)) == work.golden_loss(SIZE)
+    run = work.run_seconds(0.01, model, workload)
+    assert run.steps > 0 and run.seconds >= 0.01
 
 
 @pytest.mark.parametrize("size", work.SIZES)
@@ -179,6 +200,85 @@ def test_a_product_and_numpys_beside_it_count_alike(measured, monkeypatch, facto
     assert len(products) == 4 and all(np.array_equal(one, products[0]) for one in products)
 
 
+class Counting:
+    """In place of a module's function: notes how often it is called."""
+
+    def __init__(self, monkeypatch, owner, name):
+        self.calls, called = 0, getattr(owner, name)
+
+        def noted(*arguments, **named):
+            self.calls += 1
+            return called(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, noted)
+
+
+@pytest.mark.parametrize(
+    ("row", "arguments", "owner", "name", "unit", "counted"),
+    [
+        (test_step.test_forward, [SIZE], test_step, "xent_from_logits", "batches/s", 1),
+        (test_step.test_forward_backward, [SIZE], test_step, "xent_from_logits", "batches/s", 1),
+        (test_step.test_update, [SIZE], test_step.SGD, "step", "updates/s", 1),
+        (test_step.test_draw, [SIZE], test_step, "next", "batches/s", work.block_of(work.WORKLOADS[SIZE])),
+        (test_budget.test_sampling, [], test_budget, "dream", "names/s", 1000),
+        (test_calibrators.test_dispatch, [], test_calibrators, "empty", "ns", 1),
+        (test_scale.test_counting, [1000], test_scale.Counts, "learn", "words/s", 1000),
+    ],
+)
+def test_a_row_does_as_often_as_it_counts(measured, monkeypatch, row, arguments, owner, name, unit, counted):
+    if name == "next":
+        monkeypatch.setattr(owner, "next", next, raising=False)
+    row(measured, *arguments)
+    assert (measured.unit, measured.per_call) == (unit, counted)
+    watched = Counting(monkeypatch, owner, name)
+    measured.run(3, *measured.fresh())
+    assert watched.calls == 3
+
+
+@pytest.mark.parametrize("row", [test_step.test_step, test_scale.test_batch, test_scale.test_words])
+def test_a_row_trains_a_fresh_model_by_as_many_steps_as_it_counts(measured, row):
+    """By which its tables have moved as far as `train` moves them."""
+    row(measured, SIZE if row is test_step.test_step else 64)
+    (model, *_), (other, *_) = state, again = measured.fresh(), measured.fresh()
+    before = model.E.v.copy()
+    assert model is not other and np.array_equal(before, other.E.v)
+    measured.run(5, *state)
+    measured.run(5, *again)
+    assert np.array_equal(model.E.v, other.E.v) and not np.array_equal(model.E.v, before)
+    if row is not test_scale.test_words:  # which has words of its own
+        workload = work.WORKLOADS[SIZE]
+        trained = work.fresh_model(workload)
+        work.run_steps(5, trained, workload)
+        assert np.array_equal(model.E.v, trained.E.v) and np.array_equal(model.W.v, trained.W.v)
+
+
+def test_forward_and_backward_are_two_rows(measured, monkeypatch):
+    """Only the one fills gradients."""
+    models, fresh = [], test_step.fresh_model
+    monkeypatch.setattr(
+        test_step, "fresh_model", lambda workload: models.append(fresh(workload)) or models[-1]
+    )
+    for row, filled in ((test_step.test_forward, False), (test_step.test_forward_backward, True)):
+        row(measured, SIZE)
+        models[-1].E.grad[:] = 0
+        measured.run(1)
+        assert models[-1].E.grad.any() == filled
+
+
+def test_a_kernel_runs_as_often_as_it_counts(measured):
+    """On the arguments of a real step; `beat` has the number of the last turn."""
+    test_kernels.test_kernel(measured, SIZE, "sgd_update")
+    call = tracing.kernels_of(SIZE)["sgd_update"]
+    amount, unit = call.work("sgd_update", work.WORKLOADS[SIZE])
+    assert (measured.unit, measured.per_call) == (unit, amount)
+    assert (measured.facts["work_per_call"], measured.facts["calls_per_step"]) == (amount, pytest.approx(1.0))
+    arguments, beat = measured.fresh(), np.zeros(1, np.int64)
+    measured.run(1, *arguments)
+    np.testing.assert_allclose(arguments[0], call.after[0], rtol=1e-6)
+    tracing.repeat(call.kernel)(5, beat, arguments)
+    assert beat[0] == 4
+
+
 def test_one_second_keeps_its_steps_and_loss(measured, monkeypatch):
     monkeypatch.setattr(test_budget, "BUDGET", 0.02)
     test_budget.test_one_second(measured, SIZE)
@@ -241,62 +341,3 @@ def test_the_sources_are_all_that_is_timed_or_times_it(monkeypatch, tmp_path):
         file.write_bytes(text)
     unix, windows, other = (digests(monkeypatch, measured_sources=lambda f=f: {f})["source"] for f in files)
     assert unix == windows != other
-
-
-# --- the summary ------------------------------------------------------------------------------------
-
-
-def summary_of(*entries, **changes):
-    return summary.render(parse(content(**changes) | {"benchmarks": list(entries)}, Path("made-up.json")))
-
-
-def test_the_summary_of_known_numbers():
-    """A step of 10 us of which kernels take 4; a kernel called twice in it, 1.5 us each time."""
-    matmul = {"work_per_call": 9e-6, "calls_per_step": 2.0, "of_peak": [0.25] * 8}
-    text = summary_of(
-        entry(f"step[{SIZE}]", [100_000.0] * 8),
-        entry(f"ceiling[{SIZE}]", [250_000.0] * 8),
-        entry(f"one_second[{SIZE}]", [84_000, 84_000], visits=2, loss=[2.5, 2.7]),
-        entry(f"kernel[{SIZE}-matmul]", [6.0] * 8, "GFLOP/s", **matmul),
-        entry(f"product[{SIZE}-g@W]", [30.0] * 8, "GFLOP/s", of_peak=[0.5] * 8, of_numpy=[1.25] * 8),
-        entry("batch[64]", [2e7] * 8, "examples/s"),
-        entry("words[10]", [123_456.0] * 8, words=10),
-        entry("import[pass]", [1 / 0.02] * 8, "ms"),
-        entry("first_step_cold", [1 / 4.0] * 8, "ms", kernel_seconds=[3.0]),
-        entry("default_run", [0.5] * 8, "ms", peak_memory_mb=[166.0], idle_memory_mb=[96.0]),
-        entry("sampling", [1234.0] * 8, "names/s"),
-        entry("interpreter", [1e9 / 250] * 8, "ns"),
-    )
-    lines = [re.split(r"  +", line.strip()) for line in text.splitlines()]
-    assert [
-        SIZE,
-        "100,000",
-        "84,000",
-        "2.6000",
-        "2.0000",
-        "20.0 x",
-        "10.0",
-        "4.0 (40%)",
-        "6.0 (60%)",
-    ] in lines
-    assert ["matmul", "3.00", "6 GFLOP/s", "25%", "30%"] in lines
-    assert ["g@W", "30 GFLOP/s", "50% (1.25)"] in lines
-    assert ["ns an example", "50"] in lines
-    assert ["steps/s", "123,456"] in lines
-    for told in (
-        "processes: pass 20 ms",
-        "first step, kernels compiled: 4.00 s (3.00 s of it)",
-        "peak memory of the default run: 166 MB; with numba imported and idle: 96 MB",
-        "sampling: 1,234 names/s",
-        "calibrators: interpreter 250 ns",
-        "This run was quiet.",
-    ):
-        assert told in text
-
-
-def test_the_summary_says_what_its_figures_are_worth():
-    step = entry(f"step[{SIZE}]", [1.0] * 8)
-    noise = {"noisy": True, "why": ["a neighbour sang"]}
-    assert "figures mean nothing" in summary_of(step, smoke=True)
-    assert "incomplete" in summary_of(step, complete=False)
-    assert "NOISY: a neighbour sang." in summary_of(step, noise=noise)
