@@ -44,6 +44,11 @@ def below(x, limit):
     return x[0] < limit
 
 
+@kernel("rate f8")
+def check_rate_of(rate):
+    """What it does."""
+
+
 def fitting():
     return {
         "x": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -160,6 +165,11 @@ def test_errors_of_a_kernel_are_as_they_were():
             with pytest.raises(error):
                 every_kind(*given.values())
         assert given["ends"].tolist() == [0, 0], "nothing is written before"
+
+
+def test_a_kernel_is_called_and_described_as_its_function_is():
+    assert (check_rate_of.__name__, check_rate_of.__doc__) == ("check_rate_of", "What it does.")
+    assert check_rate_of.__module__ == __name__
 
 
 @needs_builtins

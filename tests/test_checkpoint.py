@@ -183,6 +183,7 @@ def test_a_text_file(saved):
         ({"tensors": {"E": np.ones((0, 5), np.float32)}}, r"E is F32 \(0, 5\)"),
         ({"tensors": {"E": np.ones((5, 8), np.float32)}}, r"E is F32 \(5, 8\)"),
         ({"tensors": {"W": np.full((8, 5), np.nan, np.float32)}}, "W holds NaN or infinity"),
+        ({"tensors": {"W": np.full((8, 5), -np.inf, np.float32)}}, "W holds NaN or infinity"),
     ],
 )
 def test_a_file_that_is_not_what_it_should_be(saved, change, message):
@@ -190,6 +191,16 @@ def test_a_file_that_is_not_what_it_should_be(saved, change, message):
     with pytest.raises(InputError, match=message) as error:
         checkpoint.load(saved)
     assert saved in str(error.value)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_of_many_foreign_parameters_some_are_named(saved, more):
+    names = [f"F{i:02}" for i in range(10 + more)]  # besides the model's own
+    rewrite(saved, tensors=dict.fromkeys(names, np.ones(2, np.float32)))
+    with pytest.raises(InputError, match="has parameters") as error:
+        checkpoint.load(saved)
+    shown = sorted([*names, "E", "W"])[:12]
+    assert f"has parameters {shown}{' and more' if more else ''}, the model" in str(error.value)
 
 
 # Sizes that the arrays of a model do not depend on.

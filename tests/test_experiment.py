@@ -214,6 +214,7 @@ def test_a_curve_begins_untrained_and_falls():
     assert times == sorted(times) and times[-1] < learned.run.seconds
     assert judge(learned).held_out_loss <= learned.curve[-1][1] < learned.curve[0][1] - 0.3
     assert learn(plan_of(), corpus).curve == []
+    assert learn(plan_of(), Corpus.of(NAMES, 0, seed=0), moments=4).curve == []
 
 
 # --- judging takes less than learning -----------------------------------------------------------------

@@ -131,6 +131,63 @@ def test_the_map_is_centred_where_letters_are_read_and_blind_guessing_is_by_all_
     )
 
 
+def test_the_map_shows_the_two_directions_of_the_widest_spread():
+    """Where a letter counts as often as it was read."""
+    film, learned = filmed()
+    axes, E = np.array(film["seen"]["axes"]), learned.model.E.v.astype(np.float64)
+    read = E[learned.examples.rows[:, :-1].reshape(-1)]
+    spread = np.cov(read.T, bias=True)
+    assert film["seen"]["often"] == np.bincount(learned.examples.rows[:, :-1].reshape(-1)).tolist()
+    assert np.trace(axes @ spread @ axes.T) == pytest.approx(np.linalg.eigvalsh(spread)[-2:].sum(), rel=1e-4)
+
+
+def test_a_film_says_what_was_trained_and_how():
+    corpus = Corpus.of(NAMES, 10, seed=0)
+    plan = make_plan(configure("mlp", True, context=2, dim=4, hidden=6), Budget(steps=2), batch=7, lr=0.02)
+    recorder = Recorder(plan, corpus)
+    learned = learn(plan, corpus, record=recorder.begin)
+    film = recorder.told(learned)
+    shown = sorted({token for answer in film["seen"]["answers"] for token in answer["letters"]} - {0})
+    assert (
+        film
+        | {
+            "model": "mlp+counts",
+            "sizes": {"context": 2, "dim": 4, "hidden": 6},
+            "context": 4,  # as the counts see it
+            "batch": 7,
+            "rate": 0.02,
+            "optimiser": "adamw",
+            "parameters": learned.parameters,
+            "words": 70,
+            "vocabulary": 27,
+            "letters": {str(token): "abcdefghijklmnopqrstuvwxyz"[token - 1] for token in shown},
+            "longest": corpus.longest,
+            "interrupted": False,
+            "tooLarge": "",
+            "beginning": beginnings(corpus)[-1],
+        }
+        == film
+    )
+    assert film["seconds"] == [round(moment.seconds, 6) for moment in recorder.moments]
+    assert film["seconds"][0] == 0.0 < film["seconds"][-1] <= round(learned.run.seconds, 6)
+
+
+@pytest.mark.parametrize("model", ["mlp", "gpt"])
+def test_the_chances_are_the_models_own(model):
+    """Of the letter after a beginning, and of none but letters at the start of a word."""
+    corpus, plan = Corpus.of(NAMES, None, seed=0), make_plan(configure(model, context=4))
+    net = build(plan.config, corpus.alphabet.size)
+    for param in parameters(net).values():
+        param.v[...] *= 30  # scores whose powers no number holds
+    eye = Answers(net, corpus, plan)
+    for beginning, (chances, _) in zip(eye.beginnings, eye.look(), strict=True):
+        letters = [0] * (4 if model == "mlp" else 1) + corpus.alphabet.encode(beginning)
+        scores = net(np.array([letters[-4:]], np.int32)).v[-1].astype(np.float64)
+        scores[0] -= 0 if beginning else np.inf
+        powers = np.exp(scores - scores.max())
+        np.testing.assert_allclose(chances, powers / powers.sum(), atol=1e-6)
+
+
 @pytest.mark.parametrize("model", ["bag", "gpt"])
 def test_recording_changes_nothing(model):
     _, recorded = filmed(model=model, steps=100)
@@ -200,6 +257,24 @@ def test_a_dreamed_word_is_shown_as_far_as_there_is_room(monkeypatch):
     assert eye.look()[0][1] == [words[0], "a" * (record.LONGEST - 1) + "…"]
 
 
+def test_what_is_shown_of_a_dreamed_word_is_counted_in_whole_letters(monkeypatch):
+    pytest.importorskip("regex")
+    corpus = Corpus.of(words_of(["किमि", "मिकि"]), None, seed=0, whole_graphemes=True)
+    words = ["कि" * length for length in (record.LONGEST, record.LONGEST + 1)]
+    monkeypatch.setattr(record, "dream", lambda *_, **__: words)
+    plan = make_plan(configure("mlp"))
+    eye = Answers(build(plan.config, corpus.alphabet.size), corpus, plan)
+    assert eye.look()[0][1] == [words[0], "कि" * (record.LONGEST - 1) + "…"]
+
+
+@pytest.mark.parametrize(("most", "step"), [(399, 2), (400, 1), (401, 1), (133, 4)])
+def test_of_many_words_some_are_counted_evenly_spread(monkeypatch, most, step):
+    """So many that they have at most so many letters."""
+    words = [f"{i:04}" for i in range(100)]
+    monkeypatch.setattr(record, "MOST_COUNTED", most)
+    assert record.few_words(words) == words[::step]
+
+
 def test_beginnings_are_the_commonest_of_longer_words():
     corpus = Corpus(Alphabet("abcd"), ["a", "b", "d", "cab", "ca", "cb", "ba", "bab", "cacd"], [], 4)
     assert beginnings(corpus) == ["", "c", "b", "ca", "cac"]
@@ -252,7 +327,8 @@ def test_of_many_letters_the_likeliest_in_the_end_are_shown():
     corpus, config = Corpus.of(CROWD, None, seed=0), configure("mlp")
     eye = Answers(build(config, corpus.alphabet.size), corpus, make_plan(config))
     seen = eye.look()
-    for (chances, _), answer in zip(seen, eye.told([seen])["answers"], strict=True):
+    before = [(chances[::-1], words) for chances, words in seen]
+    for (chances, _), answer in zip(seen, eye.told([before, seen])["answers"], strict=True):
         shown = answer["letters"]
         assert len(shown) == record.MOST_BARS and shown == sorted(shown)
         assert chances[shown].min() >= np.delete(chances, shown).max()
@@ -348,7 +424,7 @@ def test_train_writes_a_film_and_prints_what_it_would_without(tmp_path):
     quick = ("train", "--steps", "200", "--samples", "3")
     done = autollm(*quick, "--film", "run.html", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "saved to run.html" in done.stderr
+    assert "saved to run.html" in done.stderr.splitlines()
     assert os.listdir(tmp_path) == ["run.html"]
     without = autollm(*quick, cwd=tmp_path)
     assert done.stdout.splitlines()[1:] == without.stdout.splitlines()[1:]
@@ -388,6 +464,15 @@ def test_a_bad_name_is_one_line_before_anything_is_learned(tmp_path, monkeypatch
     assert (tmp_path / "foreign.html").read_text() == "<!doctype html><p>my work"
     assert sorted(os.listdir(tmp_path)) == ["folder.html", "foreign.html"]
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_film_may_take_the_place_of_an_empty_file_and_of_a_film(tmp_path):
+    target = tmp_path / "RUN.HTML"
+    target.touch()
+    for _ in range(2):
+        page.check_target(str(target))
+        page.write(str(target), {"words": "zoé"})
+    assert '{"words":"zoé"}' in target.read_text("utf-8")
 
 
 def test_a_film_does_not_replace_the_model_of_its_own_run(tmp_path):

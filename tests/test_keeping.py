@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import interruptions
 import numpy as np
@@ -274,8 +275,10 @@ def test_a_new_file_has_the_mode_of_any_new_file_and_an_old_one_its_owner(target
     other = target.with_name("other")
     other.touch()
     assert target.stat().st_mode == other.stat().st_mode and not owners
+    old = SimpleNamespace(st_uid=3, st_gid=4, st_mode=0o100640)
+    monkeypatch.setattr(files, "_existing", lambda _: old)
     files.replace_file(str(target), b"newer")
-    assert owners == [(target.stat().st_uid, target.stat().st_gid)]
+    assert owners == [(3, 4)] and stat.S_IMODE(target.stat().st_mode) == 0o640
 
 
 def test_a_name_may_be_as_long_as_the_system_allows(tmp_path):
@@ -323,8 +326,9 @@ def test_a_file_system_without_locks(target, monkeypatch):
 
 
 def test_a_write_protected_file_is_refused(capsys, monkeypatch, target):
+    """Here by made-up answers: root may write everywhere."""
     files.replace_file(str(target), b"old")
-    monkeypatch.setattr(os, "access", lambda path, _: path != target)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: path != target or mode != os.W_OK)
     assert "it is write-protected" in refused(capsys, target)
     assert target.read_bytes() == b"old"
 

@@ -169,6 +169,30 @@ def test_the_chart_shows_the_curves(tmp_path):
         np.testing.assert_allclose(places, start + scale * values, atol=1e-3)
 
 
+def test_the_chart_of_curves_that_end_at_the_same_loss(tmp_path):
+    """It has a height all the same, and the names are a line of text apart."""
+    target = tmp_path / "chart.svg"
+    chart.draw({name: [(0.0, 2.5), (1.0, 2.5)] for name in ("bag", "mlp", "gpt")}, str(target))
+    label = r"<!-- \w+ 2\.500 -->\s*<g [^>]*translate\([\d.]+ ([\d.]+)\)"
+    heights = sorted(map(float, re.findall(label, target.read_text())))
+    assert len(heights) == 3 and min(np.diff(heights)) > 10, "in points, of which a letter has 10"
+
+
+def test_a_chart_may_have_more_curves_than_colours(tmp_path):
+    chart.draw({name: [(0.0, 3.0), (1.0, 2.5)] for name in "abcdefgh"}, str(tmp_path / "chart.svg"))
+    picture = (tmp_path / "chart.svg").read_text()
+    colours = re.findall(r"stroke: (#\w{6}); stroke-width: 1\.6", picture)
+    assert colours == [*chart.COLOURS, chart.COLOURS[0]]
+
+
+def test_a_chart_has_about_so_many_points_as_there_are_moments(capsys, data, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(chart, "draw", lambda curves, path: drawn.update(curves))
+    arguments = "--data", data, "--models", "bag", "--steps", "1200", "--plot", str(tmp_path / "a.svg")
+    climb(capsys, *arguments)
+    assert 14 <= len(drawn["bag"]) <= 1 + 16
+
+
 def test_names_that_would_overlap_are_moved_apart():
     assert chart._apart({"a": 2.0, "b": 1.0, "c": 1.01}, 0.1) == {"b": 1.0, "c": 1.1, "a": 2.0}
 

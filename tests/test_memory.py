@@ -110,6 +110,38 @@ def test_what_needs_too_much_is_refused(monkeypatch, sizes, settings, samples, c
         check_memory(make_plan(configure("bag", **sizes), **settings), corpus, samples)
 
 
+MANY = Alphabet("".join(map(chr, range(0x4E00, 0x4E00 + 999))))
+LONG = ["a" * 10**6] * 1000  # 10**9 letters
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "samples", "corpus", "about"),
+    [
+        # Windows of 3 letters and a target; which words they are makes no difference.
+        (configure("bag"), {}, 0, Corpus(Alphabet("abc"), LONG, [], 10**6), 4 * 4 * 10**9),
+        (configure("bag"), {}, 0, Corpus(Alphabet("abc"), ["a", "b"], LONG, 10**6), 4 * 4 * 10**9),
+        # Every number of a step's arrays, with its share and the like: four times 4 bytes.
+        (configure("mlp", hidden=10**6), {"batch": 10**4}, 0, SMALL, 16 * 10**4 * 10**6),
+        (configure("bag", dim=10**6), {"batch": 10**4}, 0, SMALL, 16 * 10**4 * 10**6),
+        (configure("rnn", context=100, hidden=10**4), {"batch": 10**4}, 0, SMALL, 16 * 10**6 * 10**4),
+        (configure("gpt", dim=1000, layers=9), {"batch": 10**4}, 0, SMALL, 16 * 10**4 * 16 * 9 * 16_000),
+        (configure("gpt", context=10**4, heads=32), {"batch": 10}, 0, SMALL, 16 * 10**5 * 32 * 10**4),
+        # A parameter, its share and two moments.
+        (configure("mlp", context=1000, dim=1000, hidden=1000), {"batch": 1}, 0, SMALL, 16 * 1000**3),
+        # Sequences of 5 letters at the most, of which there are a thousand, a million, and 3 times 10**9:
+        # 14 numbers for each, and 3 for every letter besides its window.
+        (configure("counts"), {}, 0, Corpus(MANY, LONG, [], 10**6), 168 * 10**9 + 32 * 10**9),
+        (configure("bag", True, context=4), {}, 0, Corpus(MANY, LONG, [], 10**6), 168 * 10**9 + 32 * 10**9),
+        (configure("counts"), {}, 0, Corpus(Alphabet("abc"), LONG, [], 10**6), 32 * 10**9),
+        # Words that are dreamed, of twice the longest.
+        (configure("counts"), {}, 10**6, Corpus(Alphabet("abc"), ["a", "b"], [], 10**5), 2 * 10**5 * 10**6),
+    ],
+)  # fmt: skip
+def test_about_how_much_memory_is_needed(model, settings, samples, corpus, about):
+    needed = memory._bytes_needed(make_plan(model, **settings), corpus, samples)
+    assert needed == pytest.approx(about, rel=0.1)
+
+
 def test_parameters_alone_may_need_too_much(monkeypatch):
     """8 places of 1,000 numbers for each of a million others."""
     monkeypatch.setattr(memory, "available_memory", lambda: 100e9)

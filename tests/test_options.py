@@ -321,6 +321,23 @@ def test_help_names_every_option_and_gives_an_example_that_can_be_parsed(capsys,
     COMMANDS[command].build_parser().parse_args(shlex.split(example))
 
 
+def test_the_defaults_are_those_that_the_readmes_figures_were_measured_with(capsys):
+    """Every number of them was found by trying; a slip would go unnoticed for long."""
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    table = capsys.readouterr().out.split("defaults of the models:\n")[1].split("\n\n")[0]
+    assert [line.split() for line in table.splitlines()] == [
+        ["context", "dim", "hidden", "heads", "layers", "batch", "optimiser", "lr"],
+        ["bag", "3", "32", "-", "-", "-", "64", "sgd", "by", "size"],
+        ["bigram", "1", "-", "-", "-", "-", "256", "adam", "0.1"],
+        ["mlp", "8", "32", "128", "-", "-", "256", "adamw", "0.01"],
+        ["rnn", "16", "16", "64", "-", "-", "32", "adamw", "0.012"],
+        ["gru", "16", "16", "64", "-", "-", "64", "adamw", "0.025"],
+        ["gpt", "16", "32", "-", "4", "1", "16", "adam", "0.006"],
+        ["gpt2", "16", "32", "-", "4", "1", "32", "adamw", "0.007"],
+    ]
+
+
 # --- what the seed decides, each alone ---------------------------------------------------------------
 
 NOTHING_LEARNED = ("--steps", "1", "--lr", "1e-30", "--held-out", "0")  # too little to move a number

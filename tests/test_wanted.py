@@ -258,6 +258,14 @@ def test_marks_never_come_apart(capsys, tmp_path):
     assert all(word.startswith("मी") for word in words[200:])
 
 
+def test_letters_that_are_kept_whole_need_no_remark(capsys, tmp_path):
+    """Also where a mark stands alone, which is a letter then."""
+    pytest.importorskip("regex")
+    (tmp_path / "list").write_text("ि\nमि\n")
+    told = run(capsys, train, "--data", tmp_path / "list", "--graphemes", "--steps", 1)
+    assert "marks or joiners" not in told.err
+
+
 def test_a_film_shows_whole_letters(capsys, tmp_path):
     pytest.importorskip("regex")
     (tmp_path / "list").write_text("\n".join(HINDI))
