@@ -240,8 +240,9 @@ def test_a_commit_is_set_up_and_taken_away():
     assert not found.root.exists() and git("worktree", "list") == before
 
 
-def test_the_command(capfd, tmp_path):
-    options = ["--seconds", "2", "--workloads", "64x3x32", str(ROOT), str(ROOT)]
+def test_the_command(capfd, monkeypatch):
+    monkeypatch.setattr(duet, "LIVES", 2)
+    options = ["--seconds", "0.5", "--workloads", "64x3x32", str(ROOT), str(ROOT)]
     assert cli.run(lambda: duet.main([*options, "--json"])) == 0
     told = json.loads(capfd.readouterr().out)
     (row,), pairs = told["rows"], told["pairs"]["64x3x32"]

@@ -91,7 +91,7 @@ class Page:
 
 
 class Part:
-    """A part of a page: an element of Selenium, but for its text, which is asked for often, in one request."""
+    """A part of a page: an element of Selenium, but for its text, which takes one request."""
 
     def __init__(self, page, name):
         self.page, self.name = page, name
