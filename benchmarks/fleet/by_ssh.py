@@ -87,6 +87,7 @@ def start(logins: Sequence[Login]) -> Any:
             [login.host for login in (logins[0], *logins)],
             connect_options=[login.options for login in (logins[0], *logins)],
             remote_python=PYTHON,
+            worker_class="distributed.Worker",  # one process: no second one that watches it while it measures
             scheduler_options={"idle_timeout": f"{IDLE} s"},
         )
     except Exception as error:  # Dask raises this very one, and asyncssh its own
