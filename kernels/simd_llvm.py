@@ -4,13 +4,9 @@ Importing this module is what tells numba; the package does it for every kernel.
 """
 
 import operator
-from itertools import product
 
 from llvmlite import ir
 from numba.core import types
-from numba.core.typing import signature
-from numba.core.typing.templates import AbstractTemplate, infer_global
-from numba.extending import lower_builtin, models, register_model
 
 from autollm.kernels.simd import (
     LANES,
@@ -36,132 +32,51 @@ from autollm.kernels.simd import (
     tile_zeros,
     transpose,
 )
-
-# --- types -----------------------------------------------------------------------------------------
-
-
-class _Vector(types.Type):
-    pass
-
-
-class _Tile(types.Type):
-    pass
-
+from autollm.kernels.simd_types import (
+    ARRAY,
+    EITHER,
+    FLOAT,
+    INTEGER,
+    LLVM_TILE,
+    LLVM_VECTOR,
+    NOTHING,
+    NUMBER,
+    OFFSET,
+    TILE,
+    VECTOR,
+    broadcast,
+    compiles_to,
+)
 
 HAS_MASKED_STORES = REGISTER_LANES == 16  # AVX2 has them too, but on many processors 12 cycles each
-_float, _integer = ir.FloatType(), ir.IntType(32)
-_vector = ir.VectorType(_float, LANES)
-_tile = ir.ArrayType(_vector, ROWS)
 
-
-@register_model(_Vector)
-class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager, numba_type):
-        super().__init__(manager, numba_type, _vector)
-
-
-@register_model(_Tile)
-class _TileModel(models.PrimitiveModel):
-    def __init__(self, manager, numba_type):
-        super().__init__(manager, numba_type, _tile)
-
-
-VECTOR, TILE = _Vector(f"float32x{LANES}"), _Tile(f"float32x{ROWS}x{LANES}")
-OFFSET, NUMBER, NOTHING = types.intp, types.float32, types.void
-EITHER = object()  # a vector, or a number that stands for the vector with that number in every lane
-
-
-def _compiles(function, result, *arguments, array_of=types.float32):
-    """Decorator: a builder of the instructions that compiled code gets for a call of `function`.
-
-    It receives the LLVM builder b and the arguments: an array as the pointer to its first element, either of
-    vector and number as a vector, the others as they are. Calls with other argument types remain errors.
-    """
-
-    def decorate(build):
-        for kinds in product(*((VECTOR, NUMBER) if kind is EITHER else (kind,) for kind in arguments)):
-            if result is not VECTOR or VECTOR in kinds or EITHER not in arguments:
-                _register(function, result, kinds, array_of, _with_vectors(build, arguments))
-        return build
-
-    return decorate
-
-
-def _with_vectors(build, arguments):
-    """The builder, with a vector for each of its arguments that may be either."""
-
-    def widened(b, *values):
-        pairs = zip(values, arguments, strict=True)
-        wide = (_broadcast(b, x) if kind is EITHER and x.type == _float else x for x, kind in pairs)
-        return build(b, *wide)
-
-    return widened
-
-
-def _register(function, result, kinds, array_of, build):
-    """Tell numba that `function` takes arguments of these kinds, and what they compile to."""
-
-    def fits(given, wanted):
-        if wanted is types.Array:
-            return isinstance(given, types.Array) and given.dtype == array_of and given.layout == "C"
-        if wanted in (VECTOR, TILE):
-            return given == wanted
-        return isinstance(given, types.Integer if wanted == OFFSET else types.Number)
-
-    @infer_global(function)
-    class Typing(AbstractTemplate):
-        key = function
-
-        def generic(self, given, _):
-            if len(given) != len(kinds) or not all(map(fits, given, kinds)):
-                return None
-            pairs = zip(given, kinds, strict=True)
-            return signature(result, *(g if w is types.Array else w for g, w in pairs))
-
-    @lower_builtin(function, *kinds)
-    def lower(context, b, sig, values):
-        pointers = [
-            context.make_array(kind)(context, b, value).data if isinstance(kind, types.Array) else value
-            for kind, value in zip(sig.args, values, strict=True)
-        ]
-        out = build(b, *pointers)
-        return context.get_dummy_value() if result is NOTHING else out
-
-
-# --- instructions ----------------------------------------------------------------------------------
 # Every floating-point instruction carries a flag of its own, "contract" or "nsz" (both harmless): without
 # one, numba would add the kernel's fastmath flags, which may not be applied to exp.
 
-ARRAY = types.Array
-_ALIGN, _ZERO = ir.Constant(_integer, 4), ir.Constant(_float, 0.0)
+_ALIGN, _ZERO = ir.Constant(INTEGER, 4), ir.Constant(FLOAT, 0.0)
 
 
 def _i32(x):
-    return ir.Constant(_integer, x)
+    return ir.Constant(INTEGER, x)
 
 
 def _constant(x, lanes=LANES):
     """x in every lane, float32 or int32."""
-    return ir.Constant(ir.VectorType(_float if isinstance(x, float) else _integer, lanes), [x] * lanes)
+    return ir.Constant(ir.VectorType(FLOAT if isinstance(x, float) else INTEGER, lanes), [x] * lanes)
 
 
 def _lanes(numbers):
     """A vector of int32 constants."""
-    return ir.Constant(ir.VectorType(_integer, len(numbers)), list(numbers))
+    return ir.Constant(ir.VectorType(INTEGER, len(numbers)), list(numbers))
 
 
-def _broadcast(b, x, lanes=LANES):
-    one = b.insert_element(ir.Constant(ir.VectorType(x.type, lanes), ir.Undefined), x, _i32(0))
-    return b.shuffle_vector(one, one, _lanes([0] * lanes))
-
-
-def _address(b, pointer, i, of=_vector):
+def _address(b, pointer, i, of=LLVM_VECTOR):
     return b.bitcast(b.gep(pointer, [i]), of.as_pointer())
 
 
 def _first(b, n, lanes=LANES):
     """The mask of lanes 0..n-1, of a vector that has more."""
-    return b.icmp_unsigned("<", _lanes(range(lanes)), _broadcast(b, b.trunc(n, _integer), lanes))
+    return b.icmp_unsigned("<", _lanes(range(lanes)), broadcast(b, b.trunc(n, INTEGER), lanes))
 
 
 def _whole(b, n, lanes=LANES):
@@ -185,7 +100,7 @@ def _load_lanes(b, address, n, fill):
         with if_whole:
             whole, after_whole = b.load(address, align=4), b.block
         with if_part:
-            kind = f"v{lanes}" + ("f32" if fill.type.element == _float else "i32")
+            kind = f"v{lanes}" + ("f32" if fill.type.element == FLOAT else "i32")
             name, mask = f"llvm.masked.load.{kind}.p0", _first(b, n, lanes)
             part, after_part = _intrinsic(b, name, fill.type, address, _ALIGN, mask, fill), b.block
     loaded = b.phi(fill.type)
@@ -204,7 +119,7 @@ def _store_lanes(b, vector, address, n):
                 name = f"llvm.masked.store.v{LANES}f32.p0"
                 _intrinsic(b, name, ir.VoidType(), vector, address, _ALIGN, _first(b, n))
             else:
-                _store_pieces(b, vector, b.bitcast(address, _float.as_pointer()), n)
+                _store_pieces(b, vector, b.bitcast(address, FLOAT.as_pointer()), n)
 
 
 def _store_pieces(b, vector, pointer, n):
@@ -222,75 +137,75 @@ def _store_pieces(b, vector, pointer, n):
         pointer, size = b.gep(pointer, [power]), size // 2
 
 
-@_compiles(load, VECTOR, ARRAY, OFFSET)
+@compiles_to(load, VECTOR, ARRAY, OFFSET)
 def _load(b, array, i):
     return b.load(_address(b, array, i), align=4)
 
 
-@_compiles(load_first, VECTOR, ARRAY, OFFSET, OFFSET)
-@_compiles(load_first, VECTOR, ARRAY, OFFSET, OFFSET, NUMBER)
+@compiles_to(load_first, VECTOR, ARRAY, OFFSET, OFFSET)
+@compiles_to(load_first, VECTOR, ARRAY, OFFSET, OFFSET, NUMBER)
 def _load_first(b, array, i, n, fill=_ZERO):
-    return _load_lanes(b, _address(b, array, i), n, _broadcast(b, fill))
+    return _load_lanes(b, _address(b, array, i), n, broadcast(b, fill))
 
 
-@_compiles(store, NOTHING, EITHER, ARRAY, OFFSET)
+@compiles_to(store, NOTHING, EITHER, ARRAY, OFFSET)
 def _store(b, vector, array, i):
     b.store(vector, _address(b, array, i), align=4)
 
 
-@_compiles(store_first, NOTHING, EITHER, ARRAY, OFFSET, OFFSET)
+@compiles_to(store_first, NOTHING, EITHER, ARRAY, OFFSET, OFFSET)
 def _store_first(b, vector, array, i, n):
     _store_lanes(b, vector, _address(b, array, i), n)
 
 
-@_compiles(splat, VECTOR, NUMBER)
+@compiles_to(splat, VECTOR, NUMBER)
 def _splat(b, x):
-    return _broadcast(b, x)
+    return broadcast(b, x)
 
 
-@_compiles(operator.add, VECTOR, EITHER, EITHER)
+@compiles_to(operator.add, VECTOR, EITHER, EITHER)
 def _add(b, x, y):
     return b.fadd(x, y, flags=("contract",))
 
 
-@_compiles(operator.sub, VECTOR, EITHER, EITHER)
+@compiles_to(operator.sub, VECTOR, EITHER, EITHER)
 def _subtract(b, x, y):
     return b.fsub(x, y, flags=("contract",))
 
 
-@_compiles(operator.mul, VECTOR, EITHER, EITHER)
+@compiles_to(operator.mul, VECTOR, EITHER, EITHER)
 def _multiply(b, x, y):
     return b.fmul(x, y, flags=("contract",))
 
 
-@_compiles(operator.truediv, VECTOR, EITHER, EITHER)
+@compiles_to(operator.truediv, VECTOR, EITHER, EITHER)
 def _divide(b, x, y):
     return b.fdiv(x, y, flags=("contract",))
 
 
-@_compiles(operator.neg, VECTOR, VECTOR)
+@compiles_to(operator.neg, VECTOR, VECTOR)
 def _negative(b, x):
     return b.fneg(x, flags=("contract",))
 
 
-@_compiles(multiply_add, VECTOR, EITHER, EITHER, EITHER)
+@compiles_to(multiply_add, VECTOR, EITHER, EITHER, EITHER)
 def _multiply_add(b, x, y, z):
-    return _intrinsic(b, f"llvm.fmuladd.v{LANES}f32", _vector, x, y, z)
+    return _intrinsic(b, f"llvm.fmuladd.v{LANES}f32", LLVM_VECTOR, x, y, z)
 
 
-@_compiles(maximum, VECTOR, EITHER, EITHER)
+@compiles_to(maximum, VECTOR, EITHER, EITHER)
 def _maximum(b, x, y):
     return b.select(b.fcmp_ordered(">", x, y, flags=("nsz",)), x, y)
 
 
-@_compiles(minimum, VECTOR, EITHER, EITHER)
+@compiles_to(minimum, VECTOR, EITHER, EITHER)
 def _minimum(b, x, y):
     return b.select(b.fcmp_ordered("<", x, y, flags=("nsz",)), x, y)
 
 
-@_compiles(sqrt, VECTOR, VECTOR)
+@compiles_to(sqrt, VECTOR, VECTOR)
 def _sqrt(b, x):
-    return _intrinsic(b, f"llvm.sqrt.v{LANES}f32", _vector, x)
+    return _intrinsic(b, f"llvm.sqrt.v{LANES}f32", LLVM_VECTOR, x)
 
 
 # e**f for |f| <= ln(2)/2, highest power first: of the polynomials of degree 5 that are 1 at 0, the one of
@@ -298,7 +213,7 @@ def _sqrt(b, x):
 _EXP = 0.008289204910, 0.04189817980, 0.1666765362, 0.4999914765, 0.9999997020, 1.0
 
 
-@_compiles(exp, VECTOR, VECTOR)
+@compiles_to(exp, VECTOR, VECTOR)
 def _exp(b, x):
     """e**x = 2**n * e**f, where n is the whole number nearest x / ln(2).
 
@@ -316,7 +231,7 @@ def _exp(b, x):
     pairs = [_multiply_add(b, f, _constant(_EXP[i]), _constant(_EXP[i + 1])) for i in (0, 2, 4)]
     power = _multiply_add(b, _multiply_add(b, pairs[0], square, pairs[1]), square, pairs[2])
     bits = b.shl(b.bitcast(shifted, _lanes(range(LANES)).type), _constant(23))
-    two_to_n = b.bitcast(b.add(bits, _constant(127 << 23)), _vector)
+    two_to_n = b.bitcast(b.add(bits, _constant(127 << 23)), LLVM_VECTOR)
     return b.fmul(power, two_to_n, flags=("nsz",))
 
 
@@ -330,26 +245,26 @@ def _fold(b, vector, combine):
     return b.extract_element(vector, _i32(0))
 
 
-@_compiles(max_lanes, NUMBER, VECTOR)
+@compiles_to(max_lanes, NUMBER, VECTOR)
 def _max_lanes(b, vector):
     return _fold(b, vector, _maximum)
 
 
-@_compiles(sum_lanes, NUMBER, VECTOR)
+@compiles_to(sum_lanes, NUMBER, VECTOR)
 def _sum_lanes(b, vector):
     return _fold(b, vector, _add)
 
 
-@_compiles(run_length, OFFSET, ARRAY, OFFSET, OFFSET, array_of=types.int32)
+@compiles_to(run_length, OFFSET, ARRAY, OFFSET, OFFSET, array_of=types.int32)
 def _run_length(b, integers, i, n):
-    first = _broadcast(b, b.load(b.gep(integers, [i])))
+    first = broadcast(b, b.load(b.gep(integers, [i])))
     other = b.not_(first)
     run = _load_lanes(b, _address(b, integers, i, first.type), n, other)
     differs = b.bitcast(b.icmp_signed("!=", run, first), ir.IntType(LANES))
     return b.zext(b.cttz(differs, ir.Constant(ir.IntType(1), 0)), i.type)
 
 
-@_compiles(prefetch, NOTHING, ARRAY, OFFSET, array_of=types.int32)
+@compiles_to(prefetch, NOTHING, ARRAY, OFFSET, array_of=types.int32)
 def _prefetch(b, array, i):
     to_read, keep, data = _i32(0), _i32(3), _i32(1)
     _intrinsic(b, "llvm.prefetch.p0", ir.VoidType(), b.gep(array, [i]), to_read, keep, data)
@@ -361,34 +276,34 @@ def _row(b, r, stride, rows):
     return b.mul(b.select(b.icmp_signed("<", r, last), r, last), stride)
 
 
-@_compiles(tile_zeros, TILE)
+@compiles_to(tile_zeros, TILE)
 def _tile_zeros(b):
-    return ir.Constant(_tile, None)
+    return ir.Constant(LLVM_TILE, None)
 
 
-@_compiles(tile_load, TILE, ARRAY, OFFSET, OFFSET, OFFSET, OFFSET)
+@compiles_to(tile_load, TILE, ARRAY, OFFSET, OFFSET, OFFSET, OFFSET)
 def _tile_load(b, array, i, stride, rows, n):
-    tile, start = ir.Constant(_tile, ir.Undefined), b.gep(array, [i])
+    tile, start = ir.Constant(LLVM_TILE, ir.Undefined), b.gep(array, [i])
     for r in range(ROWS):
         row = _load_lanes(b, _address(b, start, _row(b, r, stride, rows)), n, _constant(0.0))
         tile = b.insert_value(tile, row, r)
     return tile
 
 
-@_compiles(tile_store, NOTHING, TILE, ARRAY, OFFSET, OFFSET, OFFSET, OFFSET)
+@compiles_to(tile_store, NOTHING, TILE, ARRAY, OFFSET, OFFSET, OFFSET, OFFSET)
 def _tile_store(b, tile, array, i, stride, rows, n):
     start = b.gep(array, [i])
     for r in reversed(range(ROWS)):  # rows that repeat the last one come first, and are overwritten
         _store_lanes(b, b.extract_value(tile, r), _address(b, start, _row(b, r, stride, rows)), n)
 
 
-@_compiles(tile_add_outer, TILE, TILE, ARRAY, OFFSET, OFFSET, OFFSET, VECTOR)
+@compiles_to(tile_add_outer, TILE, TILE, ARRAY, OFFSET, OFFSET, OFFSET, VECTOR)
 def _tile_add_outer(b, tile, array, i, stride, rows, vector):
     start = b.gep(array, [i])
 
     def add(r, tile):
         number = b.load(b.gep(start, [_row(b, r, stride, rows)]))
-        row = _multiply_add(b, _broadcast(b, number), vector, b.extract_value(tile, r))
+        row = _multiply_add(b, broadcast(b, number), vector, b.extract_value(tile, r))
         return b.insert_value(tile, row, r)
 
     for r in range(ROWS - 1):
@@ -396,13 +311,13 @@ def _tile_add_outer(b, tile, array, i, stride, rows, vector):
     before = b.block
     with b.if_then(b.icmp_signed("==", rows, ir.Constant(rows.type, ROWS))):
         whole, inside = add(ROWS - 1, tile), b.block
-    either = b.phi(_tile)
+    either = b.phi(LLVM_TILE)
     either.add_incoming(tile, before)
     either.add_incoming(whole, inside)
     return either
 
 
-@_compiles(transpose, NOTHING, ARRAY, OFFSET, OFFSET, OFFSET, OFFSET, ARRAY, OFFSET, OFFSET)
+@compiles_to(transpose, NOTHING, ARRAY, OFFSET, OFFSET, OFFSET, OFFSET, ARRAY, OFFSET, OFFSET)
 def _transpose(b, source, i, stride, rows, columns, target, j, target_stride):
     """Swap the lower left and upper right quarters of the square, then those of each quarter, and so on."""
     n = REGISTER_LANES
