@@ -44,3 +44,35 @@ def _no_process_is_left_behind():
     yield
     for server in commands.SERVERS.values():
         server.close()
+
+
+# Chromium takes a second to start, so all tests of a film's page share one.
+
+
+@pytest.fixture(scope="session")
+def chrome(tmp_path_factory):
+    import film_pages
+
+    driver = film_pages.start(tmp_path_factory.mktemp("browser"))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="session")
+def bag():
+    """The film of a bag that has learned the names."""
+    from test_film import filmed
+
+    return filmed(steps=2000)[0]
+
+
+@pytest.fixture
+def opened(chrome, tmp_path, bag):
+    """The page of that film; nothing may have gone wrong in it by the end."""
+    import film_pages
+
+    opened = film_pages.Page(chrome, tmp_path, bag)
+    yield opened
+    opened.media()
+    assert opened.errors() == []
+    assert opened.run("return performance.getEntriesByType('resource').length") == 0

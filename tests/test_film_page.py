@@ -4,120 +4,23 @@ from __future__ import annotations
 
 import itertools
 import re
-import shutil
-import time
 
 import numpy as np
 import pytest
+
+pytest.importorskip("selenium", reason="the page is looked at by selenium")
+
+from film_pages import By, Page, moments_of, needs_chrome
+from selenium.webdriver import Keys
 from test_film import HOSTILE, filmed, unpacked, words_of
 
 from autollm.bricks.cross_entropy import xent_from_logits
-from autollm.film import page
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.sampling import dream
 from autollm.models import build, configure, parameters
 from autollm.node import Param
 
-selenium = pytest.importorskip("selenium", reason="the page is looked at by selenium")
-
-from selenium.webdriver import Chrome, ChromeOptions, Keys  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="no Chromium with its chromedriver is installed"
-)
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 60  # seconds, after which what a page should do has failed
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory):
-    options = ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in [*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"]:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-class Page:
-    """A film, opened from a folder."""
-
-    def __init__(self, chrome, folder, film):
-        self.chrome, self.film = chrome, film
-        path = folder / "film.html"
-        path.write_bytes(page.page_of(film))
-        self.resize(1200)
-        chrome.get(path.as_uri())
-
-    def resize(self, width):
-        metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-        self.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-    def media(self, **features):
-        listed = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-        self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": listed})
-
-    def run(self, script, *arguments):
-        return self.chrome.execute_script(script, *arguments)
-
-    def __getitem__(self, name):
-        return Part(self, name)
-
-    def moment(self):
-        return self.run("return Number(byId('time').value)")
-
-    def wait(self, condition):
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, self.errors()
-            time.sleep(0.02)
-
-    def errors(self):
-        return [entry["message"] for entry in self.chrome.get_log("browser")]
-
-
-class Part:
-    """A part of a page: an element of Selenium, but for its text, which takes one request."""
-
-    def __init__(self, page, name):
-        self.page, self.name = page, name
-
-    @property
-    def text(self):
-        script = "const part = byId(arguments[0]); return part.checkVisibility() ? part.innerText.trim() : ''"
-        return self.page.run(script, self.name)
-
-    def __getattr__(self, name):
-        return getattr(self.page.chrome.find_element(By.ID, self.name), name)
-
-
-@pytest.fixture(scope="module")
-def bag():
-    return filmed(steps=2000)[0]
-
-
-@pytest.fixture
-def opened(chrome, tmp_path, bag):
-    """The film of a bag; nothing may have gone wrong in it by the end."""
-    opened = Page(chrome, tmp_path, bag)
-    yield opened
-    opened.media()
-    assert opened.errors() == []
-    assert opened.run("return performance.getEntriesByType('resource').length") == 0
+pytestmark = needs_chrome
 
 
 def model_at(film, moment):
@@ -141,10 +44,6 @@ class Dice:
         t = (self.state ^ self.state >> 15) * (self.state | 1) % 2**32
         t ^= (t + (t ^ t >> 7) * (t | 61)) % 2**32
         return np.array([(t ^ t >> 14) / 2**32])
-
-
-def moments_of(film):
-    return [0, len(film["steps"]) // 3, len(film["steps"]) - 1]
 
 
 # --- it computes what Python does ----------------------------------------------------------------------
@@ -298,20 +197,17 @@ def number(text):
 
 
 def test_the_steps_follow_the_calls_of_back(opened):
-    def current():
-        return opened.chrome.find_element(By.CSS_SELECTOR, "#calls [aria-current] code").text
-
-    def unseen():
-        return opened.run("return document.querySelectorAll('#bricks .later').length")
-
-    while opened["less"].is_enabled():
-        opened["less"].click()
-    assert current().startswith("emb = gather_rows")
-    seen, hidden = [current()], [unseen()]
-    while opened["more"].is_enabled():
-        opened["more"].click()
-        seen.append(current())
-        hidden.append(unseen())
+    script = """
+    const found = [];
+    byId('calls').querySelectorAll('li').forEach(() => byId('less').click());
+    do {
+      const current = document.querySelector('#calls [aria-current] code').textContent;
+      found.push([current, document.querySelectorAll('#bricks .later').length]);
+      if (byId('more').disabled) return found;
+      byId('more').click();
+    } while (found.length < 100);
+    """
+    seen, hidden = zip(*opened.run(script), strict=True)
     assert [call.split("(")[0].split(" = ")[-1] for call in seen] == [
         "gather_rows",
         "sum_over_k",

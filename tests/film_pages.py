@@ -1,0 +1,144 @@
+"""A film in a real browser: what starts it, and what a page can be asked. The fixtures are in conftest.py."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+from test_film import unpacked
+
+from autollm.film import page
+
+selenium = pytest.importorskip("selenium", reason="the page is looked at by selenium")
+
+from selenium.webdriver import Chrome, ChromeOptions  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+needs_chrome = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="no Chromium with its chromedriver is installed"
+)
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60  # seconds, after which what a page should do has failed
+
+
+def start(profile):
+    """A browser that keeps what it is told in a folder."""
+    options = ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in [*ARGUMENTS, f"--user-data-dir={profile}"]:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return Chrome(options=options, service=Service(DRIVER))
+
+
+class Page:
+    """A film, opened from a folder."""
+
+    def __init__(self, chrome, folder, film):
+        self.chrome, self.film = chrome, film
+        path = folder / "film.html"
+        path.write_bytes(page.page_of(film))
+        self.resize(1200)
+        chrome.get(path.as_uri())
+
+    def resize(self, width):
+        metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        self.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def media(self, **features):
+        listed = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": listed})
+
+    def run(self, script, *arguments):
+        return self.chrome.execute_script(script, *arguments)
+
+    def __getitem__(self, name):
+        return Part(self, name)
+
+    def give(self, **values):
+        """Have controls hold these values, as if a user had typed or chosen them."""
+        script = """const one = document.getElementById(arguments[0].replace('_', '-'));
+            one.value = arguments[1];
+            for (const kind of ['input', 'change']) one.dispatchEvent(new Event(kind, { bubbles: true }));"""
+        for name, value in values.items():
+            self.run(script, name, value)
+
+    def moment(self):
+        return self.run("return Number(byId('time').value)")
+
+    def wait(self, condition):
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, self.errors()
+            time.sleep(0.02)
+
+    def errors(self):
+        return [entry["message"] for entry in self.chrome.get_log("browser")]
+
+
+class Part:
+    """A part of a page: an element of Selenium, but for its text, which takes one request."""
+
+    def __init__(self, page, name):
+        self.page, self.name = page, name
+
+    @property
+    def text(self):
+        script = "const part = byId(arguments[0]); return part.checkVisibility() ? part.innerText.trim() : ''"
+        return self.page.run(script, self.name)
+
+    def __getattr__(self, name):
+        return getattr(self.page.chrome.find_element(By.ID, self.name), name)
+
+
+def moments_of(film):
+    return [0, len(film["steps"]) // 3, len(film["steps"]) - 1]
+
+
+def fixed(number, digits=3):
+    return f"{number:.{digits}f}".replace("-", "−")
+
+
+def signed(number, digits=3):
+    return ("" if number < 0 else "+") + fixed(number, digits)
+
+
+def percent(chance):
+    return "under 1 %" if chance < 0.005 else f"{int(100 * chance + 0.5)} %"
+
+
+def texts(page, selector):
+    return page.run(
+        "return Array.from(document.querySelectorAll(arguments[0]), (one) => one.textContent)", selector
+    )
+
+
+class Guess:
+    """One guess of a bag, worked out in NumPy: every number of it, and of whom it blames."""
+
+    def __init__(self, film, moment, context, target=None):
+        shape = film["vocabulary"], -1
+        self.E, self.W = (unpacked(film["seen"][name][moment]).reshape(shape) for name in "EW")
+        self.mix = self.E[context].sum(axis=0)
+        self.scores = self.W @ self.mix
+        weights = np.exp(self.scores - self.scores.max())
+        self.chances = weights / weights.sum()
+        if target is not None:
+            self.loss = -np.log(self.chances[target])
+            self.of_scores = self.chances - np.eye(len(weights))[target]
+            self.of_mix = self.of_scores @ self.W
+            self.of_W = np.outer(self.of_scores, self.mix)
+            self.of_E = np.array([context.count(token) * self.of_mix for token in range(len(weights))])
