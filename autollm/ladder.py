@@ -162,6 +162,8 @@ def train_in_turn(plans: list[Plan], corpus: Corpus, tell: Remarks, moments: int
     """Train one model after the other, until a signal comes."""
     rungs: list[Rung] = []
     for plan in plans:
+        if interrupts.came:
+            break
         try:
             get_ready(plan, tell)
             interrupts.start_learning()  # only now is there something to lose

@@ -21,6 +21,7 @@ import pytest
 from commands import Running, autollm, fresh, installed, python
 
 from autollm import cli, ladder, remarks, sample, train
+from autollm.errors import DivergedError
 from autollm.interrupts import interrupts
 from autollm.learning import checkpoint
 from autollm.learning.alphabet import Alphabet
@@ -173,6 +174,10 @@ def test_a_terminal_gets_codes_for_letters_that_it_cannot_show(monkeypatch):
     assert cli.run(lambda: print("zoé") or cli.print_json({"word": "zoé"}) or 0) == 0
     text, facts = screen.shown.splitlines()
     assert text == r"zo\xe9" and json.loads(facts) == {"word": "zoé"}
+
+
+def test_a_status_with_which_a_command_ends_itself_is_its_status():
+    assert [cli.run(lambda status=status: sys.exit(status)) for status in (None, 0, 3)] == [0, 0, 3]
 
 
 def test_what_is_named_twice_is_meant_once():
@@ -530,6 +535,17 @@ def test_the_ladders_live_line_begins_with_the_models_name(monkeypatch):
     _, screen = watched(monkeypatch)
     assert ladder.main(["--data", "names", "--models", "bigram,bag", "--steps", "3"]) == 0
     assert re.findall(r"\r(\w+) +100%  loss", screen.shown) == ["bigram", "bag"]
+
+
+def test_the_live_line_of_a_model_that_failed_is_wiped(monkeypatch):
+    def diverge(plan, corpus, watch, moments):
+        watch(1, 1.0, 2.0, 0.5)
+        raise DivergedError("the loss is nan")
+
+    monkeypatch.setattr(ladder, "learn", diverge)
+    _, screen = watched(monkeypatch)
+    assert ladder.main(["--data", "names", "--models", "bag", "--steps", "3"]) == 1
+    assert screen.shown.endswith("\r" + " " * 70 + "\r")
 
 
 @posix

@@ -287,6 +287,17 @@ def test_damaged_tables_are_refused(name, damage):
         Counts(4, Initial(0), context=2).tables = model.tables
 
 
+@pytest.mark.parametrize(
+    ("name", "numbers"), [("letters", [4]), ("followers", [4]), ("times", [0]), ("times", [2**30, 2**30])]
+)
+def test_numbers_just_beyond_what_tables_may_hold_are_refused(name, numbers):
+    model = learned(tokens(["abcab", "abc", "cab"]), 4, 3)
+    table = model.tables[name].copy()
+    table[: len(numbers)] = numbers
+    with pytest.raises(ValueError, match="the tables are no counts of 4 letters behind 3"):
+        model.tables = model.tables | {name: table}
+
+
 def test_a_context_longer_than_every_word_costs_nothing():
     words = tokens(["abcab", "abc", "cab"])
     assert len(learned(words, 4, 10**6).discounts) == 7
@@ -336,6 +347,10 @@ def test_kernels_refuse_arrays_that_do_not_agree():
         level(shared=ints(2))
     with pytest.raises(ValueError, match="weigh"):
         kernels.weigh(ints(2), ints(0), np.zeros(4, np.float32), ints(2, 4), np.zeros(0, np.float32))
+    for first, stop in ((-1, 1), (0, 2)):  # of one follower
+        bounds = np.array([first, stop], np.int32)
+        with pytest.raises(ValueError, match="weigh: 2 first followers, of 1, do not agree with 1 nodes"):
+            kernels.weigh(bounds, ints(1), np.zeros(4, np.float32), ints(1, 4), np.zeros(1, np.float32))
     model = learned([[1, 2]], 3, 2)
     for rows, first, targets in (((2, 2), 2, 0), ((2, 2), -1, 0), ((2, 2), 1, 3)):
         with pytest.raises(ValueError, match="guess"):

@@ -106,10 +106,13 @@ def test_a_model_is_saved_before_anything_else_can_fail(capsys, monkeypatch, tar
     assert is_saved(target)
 
 
-def test_a_remark_that_cannot_be_written_is_dropped(monkeypatch):
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), ValueError("I/O operation on closed file")]
+)
+def test_a_remark_that_cannot_be_written_is_dropped(monkeypatch, error):
     class Full:
         def write(self, text):
-            raise OSError(28, "No space left on device")
+            raise error
 
         def isatty(self):
             return True

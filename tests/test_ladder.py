@@ -254,7 +254,12 @@ def test_ctrl_c_prints_what_was_learned_so_far(capsys, data, monkeypatch):
         return learn(plan, *rest)
 
     monkeypatch.setattr(ladder, "learn", interrupted)
-    lines = climb(capsys, "--data", data, "--models", "bag,bigram,mlp", status=130).splitlines()
+    prepared, get_ready = [], ladder.get_ready
+    monkeypatch.setattr(
+        ladder, "get_ready", lambda plan, tell: prepared.append(plan.config.name) or get_ready(plan, tell)
+    )
+    lines = climb(capsys, "--data", data, "--models", "bag,bigram,mlp,gpt", status=130).splitlines()
+    assert prepared == ["bag", "bigram"], "and nothing is compiled for those that are left"
     assert [line.split()[0] for line in lines[1:]] == ["bag", "bigram"]
     facts = json.loads(climb(capsys, "--data", data, "--models", "bigram,mlp", "--json", status=130))
     assert (facts["interrupted"], len(facts["models"])) == (True, 1)

@@ -78,6 +78,24 @@ def test_the_least_of_all_limits_counts(monkeypatch):
     assert available_memory() == math.inf
 
 
+def test_a_system_that_tells_only_of_its_pages(monkeypatch):
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000, "SC_AVPHYS_PAGES": 10}
+    monkeypatch.setattr(memory, "os", SimpleNamespace(sysconf=pages.__getitem__))
+    monkeypatch.setattr(memory, "container_limits", list)
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert available_memory() == 4096 * 1000
+
+
+def test_what_needs_just_what_there_is_may_run(monkeypatch):
+    plan = make_plan(configure("bag"))
+    needed = memory._bytes_needed(plan, SMALL, 20)
+    monkeypatch.setattr(memory, "available_memory", lambda: needed)
+    check_memory(plan, SMALL, 20)
+    monkeypatch.setattr(memory, "available_memory", lambda: needed - 1)
+    with pytest.raises(InputError, match="of memory"):
+        check_memory(plan, SMALL, 20)
+
+
 def test_ulimit_counts():
     pytest.importorskip("resource", reason="there is no ulimit on this system")
     script = (

@@ -62,7 +62,7 @@ def test_logits_are_those_of_the_papers_equations(name, rows):
 
 LARGE = {"dim": 36, "hidden": 64, "heads": 4, "layers": 3, "context": 8}
 D, H, L, K = (LARGE[size] for size in ("dim", "hidden", "layers", "context"))
-# The standard deviations that parameters begin with, by patterns of their names; 0: all have one value.
+# The standard deviations that parameters begin with, by patterns of their names; 0: all are 0, or 1 as gains.
 SPREADS = {
     "bag": {"E|W": 0.1},
     "bigram": {"W": 0},
@@ -86,6 +86,12 @@ def test_parameters_begin_as_far_apart_as_they_should(name):
     for path, param in parameters(build(configure(name, **sizes), 50)).items():
         (spread,) = (one for pattern, one in SPREADS[name].items() if re.fullmatch(pattern, path))
         assert param.v.std() == pytest.approx(spread, rel=0.15), path  # of 288 numbers or more
+        middle = 1.0 if path.endswith("gain") else 0.0
+        assert abs(param.v.mean() - middle) <= 4 * spread / np.sqrt(param.v.size), path
+
+
+def test_a_bag_is_what_is_built_when_nothing_is_said():
+    assert configure() == configure("bag") == configure("bag", False, context=None, dim=None)
 
 
 @each_net

@@ -42,6 +42,7 @@ def test_top_k_keeps_the_likeliest():
         shares, [0, *softmax(np.array([1.0, 2.0]))[[0]], 0, *softmax(np.array([1.0, 2.0]))[[1]]], atol=0.015
     )
     assert chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=1).tolist() == [0, 0, 0, 1]
+    assert [share > 0 for share in chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=3)] == [1, 1, 0, 1]
     assert (chosen_shares([0.0, 1.0, -1.0, 2.0], top_k=99) > 0).all()
 
 

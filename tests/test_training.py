@@ -16,7 +16,7 @@ from autollm.learning.batches import batches
 from autollm.learning.examples import Examples, make_windows
 from autollm.learning.optim import OPTIMISERS, SCHEDULES, SGD, flatten
 from autollm.learning.plan import Budget, make_plan
-from autollm.learning.training import mean_loss, train
+from autollm.learning.training import check_loss, mean_loss, train
 from autollm.learning.words import read_words
 from autollm.models import build, configure, parameters
 from autollm.models.bag import Bag, ReorderedBag
@@ -120,6 +120,13 @@ def test_the_same_seed_and_steps_give_the_same_bits():
 def test_divergence_stops_training():
     with pytest.raises(DivergedError, match=r"after \d+ steps; try a --lr below 1000"):
         train(build(configure("bag"), ALPHABET.size), EXAMPLES, bag_plan(steps=500, lr=1000.0))
+
+
+@pytest.mark.parametrize("loss", [1000.0, np.inf, np.nan])
+def test_a_loss_that_is_no_reasonable_number(loss):
+    check_loss(999.9, 7, 0.5)
+    with pytest.raises(DivergedError, match=f"the loss is {loss:g} after 7 steps; try a --lr below 0.5"):
+        check_loss(loss, 7, 0.5)
 
 
 def test_mean_loss_does_not_depend_on_the_chunks():

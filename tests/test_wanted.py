@@ -10,9 +10,11 @@ import pytest
 
 from autollm import cli, sample, train
 from autollm.errors import InputError
-from autollm.learning import checkpoint
+from autollm.learning import alphabet, checkpoint
 from autollm.learning.alphabet import Alphabet, graphemes_of
+from autollm.learning.experiment import Corpus
 from autollm.learning.sampling import Wanted, dream_wanted
+from autollm.learning.words import Words
 from autollm.models import nets
 
 
@@ -50,6 +52,12 @@ def test_a_word_that_is_rare_is_waited_for():
     some, asked = endless(["a"] * 9_000 + ["bb"])
     assert dream_wanted(some, 1, Wanted(shortest=2)) == ["bb"]
     assert 9_000 < sum(asked) < 12_000
+
+
+def test_many_words_that_are_rare_are_waited_for():
+    some, asked = endless(["a"] * 24 + ["bb"])
+    assert dream_wanted(some, 1000, Wanted(shortest=2)) == ["bb"] * 1000
+    assert 25_000 <= sum(asked) < 30_000
 
 
 def test_what_is_dreamed_does_not_change_when_everything_is_wanted():
@@ -223,6 +231,7 @@ def test_letters_are_what_a_reader_takes_for_one():
     with pytest.raises(InputError, match="is not in the alphabet: abcक"):
         alphabet.encode("मा")
     assert Alphabet.of(["ab", "c"], whole_graphemes=True) == Alphabet.of(["ab", "c"])
+    assert Corpus.of(Words(HINDI, 0), 0, seed=0, whole_graphemes=True).longest == 3
 
 
 @pytest.mark.parametrize(
@@ -231,6 +240,16 @@ def test_letters_are_what_a_reader_takes_for_one():
 def test_letters_may_have_parts(words, have):
     """Marks, or joiners alone."""
     assert Alphabet.of(words).has_parts == have
+
+
+def test_there_are_so_many_graphemes_at_the_most_as_characters_to_stand_for_them(monkeypatch):
+    pytest.importorskip("regex")
+    words = ["e\u0301", "e\u0302", "e\u0303"]
+    monkeypatch.setattr(alphabet, "LAST_STAND_IN", "\U000f0003")
+    assert Alphabet.of(words, whole_graphemes=True).size == 4
+    monkeypatch.setattr(alphabet, "LAST_STAND_IN", "\U000f0001")
+    with pytest.raises(InputError, match="the words have 3 different ones, which is too many"):
+        Alphabet.of(words, whole_graphemes=True)
 
 
 def test_private_characters_are_letters_unless_they_have_to_stand_for_others():
