@@ -23,7 +23,7 @@ from autollm.learning.experiment import Corpus, Judgement, Learned, Samples
 from autollm.learning.plan import make_plan
 from autollm.learning.training import Run
 from autollm.learning.words import read_words
-from autollm.models import MODELS, build, configure
+from autollm.models import MODELS, build, configure, nets
 from autollm.remarks import Remarks
 
 SHORT = ("--steps", "30", "--quiet")
@@ -298,6 +298,12 @@ def test_a_model_tells_of_the_kernels_that_it_needed_itself(capsys, monkeypatch)
         ladder.get_ready(make_plan(configure(name)), Remarks(quiet=False))
         told = f"{name}: 2 kernels compiled, first run only: 1.50 s\n"
         assert capsys.readouterr().err == told
+
+
+def test_every_net_may_be_added_to_counts():
+    names = [*MODELS, *(f"{name}+counts" for name in nets())]
+    assert ladder.build_parser().parse_args(["--models", ",".join(names)]).models == names
+    assert [ladder.config_of(name).name for name in names] == names
 
 
 def test_models_that_do_not_exist(capsys):

@@ -77,7 +77,7 @@ READ = {
     "a JSON list": (json.dumps(EMMA), {}, EMMA, "read as a JSON list"),
     "a JSON list on many lines": (json.dumps(EMMA, indent=1), {}, EMMA, "read as a JSON list"),
     "a JSON list below a blank line": ("\n " + json.dumps(EMMA), {}, EMMA, "read as a JSON list"),
-    "a JSON list that is read by columns": ('["a", "b"]\n[1, 2]', {"column": 1}, ['["a"', "[1"], ""),
+    "a JSON list that is read by columns": ('["a",\n"b"]', {"column": 1}, ['["a"', "b]"], ""),
     "texts and a number in JSON": ('["a",\n2]', {}, ['["a",', "2]"], ""),
     "a list of numbers in JSON": ("[1,\n2]", {}, ["[1,", "2]"], ""),
     "words in brackets": ("[emma]\n[liam]", {}, ["[emma]", "[liam]"], ""),

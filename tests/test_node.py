@@ -56,7 +56,9 @@ def test_a_value_used_twice_without_dup_is_right_but_doubles_the_work():
 
 def test_dup_adds_what_its_copies_report_and_can_be_used_again():
     received = []
-    copies = dup(Node(np.zeros(2, np.float32), received.append), 3)
+    value = np.zeros(2, np.float32)
+    copies = dup(Node(value, received.append), 3)
+    assert all(one.v is value for one in copies), "and no number is copied"
     for g in (1, 2):
         for one in copies:
             one.back(np.full(2, g, np.float32))

@@ -6,12 +6,14 @@ import json
 import re
 import sys
 
+import numpy as np
 import pytest
 
 from autollm import cli, sample, train
 from autollm.errors import InputError
 from autollm.learning import alphabet, checkpoint
 from autollm.learning.alphabet import Alphabet, graphemes_of
+from autollm.learning.examples import make_sequences, make_text, make_windows
 from autollm.learning.experiment import Corpus
 from autollm.learning.sampling import Wanted, dream_wanted
 from autollm.learning.words import Words
@@ -240,6 +242,19 @@ def test_letters_are_what_a_reader_takes_for_one():
 def test_letters_may_have_parts(words, have):
     """Marks, or joiners alone."""
     assert Alphabet.of(words).has_parts == have
+
+
+def test_examples_are_made_of_whole_letters():
+    pytest.importorskip("regex")
+    whole = Alphabet.of(HINDI, whole_graphemes=True)
+    written = [0]
+    for word in HINDI:
+        written += [*whole.encode(word), 0]
+    assert make_text(HINDI, whole).tolist() == written
+    plain = Alphabet(whole.characters)  # of which every letter is one character
+    for make in (make_windows, make_sequences):
+        rows = make(HINDI, whole, 3).rows
+        np.testing.assert_array_equal(rows, make([whole.fold(word) for word in HINDI], plain, 3).rows)
 
 
 def test_there_are_so_many_graphemes_at_the_most_as_characters_to_stand_for_them(monkeypatch):
