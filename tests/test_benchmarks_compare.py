@@ -150,6 +150,11 @@ def test_a_ratio_that_noise_may_have_made_is_marked(capsys, tmp_path):
     [
         ({}, 0, "B confirms A: in 2 of 2 rows no difference is shown"),
         ({"steps": 50_000.0}, 1, "B does not confirm A: in 0 of 2 rows no difference is shown, but in step["),
+        (
+            {"steps": 200_000.0},
+            1,
+            "B does not confirm A: in 0 of 2 rows no difference is shown, but in step[",
+        ),
         ({"complete": False}, 1, "B cannot confirm A: B did not make every visit"),
         ({"smoke": True}, 1, "B cannot confirm A: nothing in them can be compared"),
     ],

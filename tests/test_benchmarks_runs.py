@@ -12,7 +12,8 @@ import pytest
 from made_up_results import content, write
 
 from autollm.errors import InputError
-from benchmarks.compare.runs import Series, file_stem, load, load_all, plain
+from benchmarks.compare import runs as runs_module
+from benchmarks.compare.runs import MAX_BYTES, Series, file_stem, load, load_all, plain
 
 OTHER_SOURCE = {"configuration": "c", "data": "d", "source": "other"}
 OTHER_DATA = {"configuration": "c", "data": "other", "source": "s"}
@@ -237,3 +238,23 @@ def test_a_run_is_not_compared_with_itself(tmp_path):
     first = write(tmp_path / "a.json")
     with pytest.raises(InputError, match="the same run as"):
         load_all([Path(first), Path(first)])
+
+
+def test_only_files_in_the_folder_itself_are_meant(tmp_path):
+    for seed in range(2):
+        write(tmp_path / f"{seed}.json", seed)
+    (tmp_path / "old").mkdir()
+    write(tmp_path / "old" / "2.json", 2)
+    (tmp_path / "notes.txt").write_text("mine")
+    runs, left_out = load_all([tmp_path])
+    assert [run.path.name for run in runs] == ["0.json", "1.json"] and left_out == []
+
+
+def test_a_file_may_be_as_large_as_results_are_and_no_larger(monkeypatch, tmp_path):
+    path = Path(write(tmp_path / "a.json"))
+    monkeypatch.setattr(runs_module, "MAX_BYTES", path.stat().st_size)
+    assert load(path).label == "machine 0"
+    monkeypatch.setattr(runs_module, "MAX_BYTES", path.stat().st_size - 1)
+    with pytest.raises(InputError, match="more than .* MB, which no results are"):
+        load(path)
+    assert MAX_BYTES == 64 * 2**20

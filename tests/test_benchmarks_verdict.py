@@ -193,11 +193,37 @@ def test_another_unit_is_not_compared():
 
 
 def test_rows_begin_with_what_a_user_feels():
-    entries = [
-        entry(name, speeds(1.0, 1)) for name in ("fma", "words[10]", "sampling", "step[a]", "one_second[a]")
+    """Then come the parts of it, then what else is measured, and last the machine alone."""
+    order = [
+        "step[b]",
+        "step[a]",
+        "one_second[a]",
+        "rate[a]",
+        "rate_mixed",
+        "ceiling[a]",
+        "forward[a]",
+        "forward_backward[a]",
+        "update[a]",
+        "draw[a]",
+        "sampling",
+        "import[x]",
+        "first_step_warm",
+        "first_step_cold",
+        "prompt_to_prompt",
+        "default_run",
+        "kernel[a-f]",
+        "product[a-g]",
+        "batch[64]",
+        "words[10]",
+        "fma",
+        "dispatch",
     ]
-    names = [row.name for row in compare([run_of(entries), run_of(entries)])]
-    assert names == ["step[a]", "one_second[a]", "sampling", "words[10]", "fma"]
+    mixed = [*order[::2], *order[1::2]]
+    mixed.sort(
+        key=lambda name: name in ("step[a]", "dispatch")
+    )  # those of one kind stay as they were measured
+    runs = [run_of([entry(name, np.ones(VISITS)) for name in mixed]) for _ in range(2)]
+    assert [row.name for row in compare(runs)] == order
 
 
 def step_and_calibrators(step, ceiling, interpreter, fma, wobble=0.0):
@@ -258,3 +284,31 @@ def test_of_long_lists_what_not_all_have():
         }
         pair.append(parse(json.loads(json.dumps(one)), Path("made-up.json")))
     assert differences(pair) == {"flags": ["avx", "avx512f"], "cores": ["0, 1", "0, 1, 0"]}
+
+
+def test_rounds_of_one_visit_are_one_visit():
+    """Medians of visits: 1, 1 and 10; of all rounds: 5."""
+    first = Series("steps/s", np.ones((3, 2)), {"loss": []})
+    other = Series("steps/s", np.array([[1.0, 1.0], [0.5, 1.5], [10.0, 10.0]]), {"loss": []})
+    assert verdict(first, other).ratio == 1.0
+    other = Series("steps/s", np.array([[1.0, 9.0], [1.0, 9.0], [1.0, 1.0]]), {"loss": []})
+    assert verdict(first, other).ratio == 5.0
+
+
+def test_a_workload_is_meant_by_its_whole_name():
+    """Not by one that begins alike; a part of a row's name, after the workload's, is not of it."""
+    first = run(golden={"64x3x32": 3.0, "64x3x3": 3.0})
+    other = run(1, golden={"64x3x32": 3.0, "64x3x3": 2.0})
+    assert judge("step[64x3x32]", first, other).ratio is not None
+    for one in (first, other):
+        one.series["kernel[64x3x3-draw]"] = one.series["step[64x3x32]"]
+        one.series["kernel[64x3x32-draw]"] = one.series["step[64x3x32]"]
+    assert judge("kernel[64x3x32-draw]", first, other).ratio is not None
+    assert judge("kernel[64x3x3-draw]", first, other).reason == "the golden steps end with another loss"
+
+
+def test_what_nothing_is_in_is_spelt_with_a_dash():
+    runs = [run(seed) for seed in range(2)]
+    for one, facts in zip(runs, ([], ["x"]), strict=True):
+        one.machine["list"] = facts
+    assert differences(runs)["list"] == ["-", "x"]

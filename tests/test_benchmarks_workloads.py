@@ -14,6 +14,7 @@ pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not insta
 from autollm.learning.words import read_words
 from benchmarks import (
     calibrators,
+    ceiling,
     fingerprint,
     reference,
     test_budget,
@@ -250,6 +251,39 @@ def test_a_row_trains_a_fresh_model_by_as_many_steps_as_it_counts(measured, row)
         trained = work.fresh_model(workload)
         work.run_steps(5, trained, workload)
         assert np.array_equal(model.E.v, trained.E.v) and np.array_equal(model.W.v, trained.W.v)
+
+
+class Interpreted:
+    """The ceiling's loop as Python runs it, which saves compiling it; its kernels are the compiled ones."""
+
+    py_func = staticmethod(ceiling.train_compiled.py_func)
+
+    def __call__(self, *arguments):
+        return self.py_func(*arguments)
+
+
+@pytest.mark.parametrize("size", work.SIZES)
+def test_the_ceiling_makes_the_same_steps(measured, monkeypatch, size):
+    """As many as are asked for, over more than two blocks of batches, from a fresh model."""
+    monkeypatch.setattr(test_step, "train_compiled", Interpreted())
+    test_step.test_ceiling(measured, size)
+    assert (measured.unit, measured.per_call) == ("steps/s", 1.0)
+    workload = work.WORKLOADS[size]
+    steps = 2 * work.block_of(workload) + 3 if size == SIZE else 3
+    rate, E, W, *_ = arguments = measured.fresh()
+    measured.run(steps, *arguments)
+    model = work.fresh_model(workload)
+    work.run_steps(steps, model, workload)
+    assert rate == workload.rate
+    np.testing.assert_allclose(E, model.E.v, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(W, model.W.v, rtol=1e-4, atol=1e-5)
+
+
+def test_the_ceiling_has_every_kernel_of_a_step(measured, monkeypatch):
+    monkeypatch.setattr(test_step, "train_compiled", Interpreted())
+    monkeypatch.setattr(test_step, "kernels_of", lambda size: {"draw": 1, "another": 2})
+    with pytest.raises(AssertionError, match="a step calls kernels that the ceiling does not"):
+        test_step.test_ceiling(measured, SIZE)
 
 
 def test_forward_and_backward_are_two_rows(measured, monkeypatch):

@@ -141,10 +141,10 @@ def timed(peer: Peer, seconds: float) -> float:
     steps, burst = 0, 100
     start = time.process_time()
     while (elapsed := time.process_time() - start) < seconds:
+        if steps and burst * elapsed < 0.1 * seconds * steps:
+            burst *= 2
         peer.run(burst)
         steps += burst
-        if elapsed == 0 or burst < 0.1 * seconds * steps / elapsed:
-            burst *= 2
     return steps / elapsed
 
 
