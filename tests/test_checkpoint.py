@@ -178,6 +178,10 @@ def test_a_text_file(saved):
         ({"about": {"alphabet": "bcdefg\ud800"}}, "no halves of characters"),
         ({"about": {"alphabet": "ab"}}, r"E is F32 \(8, 5\), the model needs F32 \(3, 5\)"),
         ({"tensors": {"F": np.ones(2, np.float32)}}, r"has parameters \['E', 'F', 'W'\]"),
+        (
+            {"fine": dict.fromkeys("FW", np.ones((8, 5), np.float32))},
+            r"has parameters \['F', 'W'\], the model",
+        ),
         ({"tensors": {"E": np.ones((8, 5))}}, r"E is F64 \(8, 5\), the model needs F32 \(8, 5\)"),
         ({"tensors": {"E": np.ones((8, 5), np.int8)}}, "E is I8"),
         ({"tensors": {"E": np.ones((0, 5), np.float32)}}, r"E is F32 \(0, 5\)"),

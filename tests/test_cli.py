@@ -201,9 +201,10 @@ def made_up(monkeypatch, tmp_path):
     monkeypatch.setattr(train, "learn", lambda *_, **__: learned)
     monkeypatch.setattr(train, "judge", lambda *_: Judgement(1.25, 2.5, 10))
     monkeypatch.setattr(train, "dream_words", lambda *_, **__: samples)
-    monkeypatch.setattr(train, "warm_up", lambda plan: None)
+    warmed = []
+    monkeypatch.setattr(train, "warm_up", warmed.append)
     monkeypatch.setattr(train, "report", SimpleNamespace(compiled=3, loaded=4, seconds=1.5))
-    monkeypatch.setattr(cli, "seconds_since_start", lambda: 7.0)
+    monkeypatch.setattr(cli, "seconds_since_start", lambda: 7.0 if warmed else 1.0)
     return "--data", str(path)
 
 
@@ -254,6 +255,28 @@ def test_text_of_made_up_facts(capsys, made_up):
     assert remarks[0] == "4 words, 1 repetitions left out, 1 held out"
     assert "ready 7.00 s after the start" in remarks
     assert remarks[-2:] == ["80 steps per second", "2 of 5 samples are new (40%)"]
+
+
+def test_a_speed_is_that_of_what_was_done():
+    """Of a net that made one step, or of counting, which is one step."""
+    corpus = Corpus(Alphabet("ab"), ["ab", "abba", "b"], [], 4)
+    for name, told in (("bag", "2 steps per second"), ("counts", "3 words counted in 0.500 seconds")):
+        plan = make_plan(configure(name))
+        learned = Learned(plan, corpus, build(plan.config, 3), Run(1, 0.5, False), [], None, [])
+        assert train.told_speed(learned) == told
+
+
+@pytest.mark.parametrize("fault", ["no file", "nonsense", "no clock"])
+def test_where_the_system_does_not_tell_a_start_is_the_import(monkeypatch, fault):
+    def open_it(*_):
+        if fault == "no file":
+            raise FileNotFoundError
+        return io.BytesIO(b"1 (a) " + (b"x " if fault == "nonsense" else b"5 ") * 30)
+
+    monkeypatch.setattr(cli, "open", open_it, raising=False)
+    clock = SimpleNamespace(perf_counter=lambda: cli._IMPORTED + 2.5)
+    monkeypatch.setattr(cli, "time", clock)
+    assert cli.seconds_since_start() == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +358,10 @@ def test_unusable_data(capsys, tmp_path, content, message):
 
 
 def test_missing_data_and_folders(capsys, tmp_path):
-    assert "No such file" in refused_here(capsys, "--data", str(tmp_path / "missing"))
+    missing = str(tmp_path / "missing")
+    assert f"cannot read '{missing}': No such file or directory; give" in refused_here(
+        capsys, "--data", missing
+    )
     assert "directory" in refused_here(capsys, "--data", str(tmp_path))
 
 
@@ -520,7 +546,8 @@ def test_a_live_line_says_what_is_trained_and_how_far_it_is(monkeypatch):
     line = f"\r{'bag   25%  loss 2.346  1,500 steps  3,000 steps/s':<70}"
     assert screen.shown == line
     tell.end_progress()
-    assert screen.shown == line + "\r" + " " * 70 + "\r", "it is wiped"
+    tell.end_progress()
+    assert screen.shown == line + "\r" + " " * 70 + "\r", "it is wiped, once"
 
 
 def test_a_signal_ends_what_is_watched(monkeypatch):

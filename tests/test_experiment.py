@@ -205,13 +205,15 @@ def test_dreamed_words_end_at_twice_the_longest_of_the_list():
 
 def test_a_curve_begins_untrained_and_falls():
     corpus = Corpus.of(NAMES, None, seed=0)
-    learned = learn(plan_of(steps=2000), corpus, moments=4)
+    seen = []
+    learned = learn(plan_of(steps=2000), corpus, lambda _, seconds, *__: seen.append(seconds), moments=4)
     untrained = build(configure("bag"), corpus.alphabet.size, 0)
     unseen = examples_for(untrained, corpus.held_out, corpus.alphabet, 3)
     assert learned.curve[0] == (0.0, mean_loss(untrained, unseen))
     assert 2 <= len(learned.curve) <= 4, "the loss at the end is the judgement's"
     times = [seconds for seconds, _ in learned.curve]
     assert times == sorted(times) and times[-1] < learned.run.seconds
+    assert set(times[1:]) <= set(seen), "by the clock of the training"
     assert judge(learned).held_out_loss <= learned.curve[-1][1] < learned.curve[0][1] - 0.3
     assert learn(plan_of(), corpus).curve == []
     assert learn(plan_of(), Corpus.of(NAMES, 0, seed=0), moments=4).curve == []
@@ -289,6 +291,10 @@ def test_every_setting_of_a_plan_has_an_effect(setting, value):
 
     assert getattr(plan_of(**{setting: value}), setting) == value
     assert np.abs(result(**{setting: value}) - result()).max() > 1e-4
+
+
+def test_a_budget_is_a_second_unless_told_otherwise():
+    assert make_plan(configure("bag")).budget == Budget(seconds=1.0, steps=None)
 
 
 def test_an_optimiser_that_is_not_the_models_own_has_a_rate_of_its_own():

@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +111,7 @@ def test_the_moments_are_about_forty_and_denser_at_the_start():
 def test_every_moment_is_the_model_as_it_was():
     film, learned = filmed(steps=300)
     assert film["steps"][0] == 0 and film["steps"][-1] == 300 == learned.run.steps
+    assert len(set(film["steps"])) == len(film["steps"]), "no moment is there twice"
     for name, param in parameters(learned.model).items():
         scale = film["seen"][name][-1][0]
         off = np.abs(unpacked(film["seen"][name][-1]) - param.v.reshape(-1)).max()
@@ -227,6 +229,11 @@ def test_nobody_can_be_below_the_least_loss(context):
     assert least_loss(Corpus.of(NAMES, None, seed=0), context) == pytest.approx(nats)
 
 
+def test_the_least_loss_is_that_of_the_words_to_learn_from():
+    corpus = Corpus.of(NAMES, 20, seed=0)
+    assert least_loss(corpus, 3) == least_loss(replace(corpus, held_out=[]), 3)
+
+
 def test_other_models_leave_their_answers():
     film, _ = filmed(model="mlp", steps=200)
     answers = film["seen"]["answers"]
@@ -235,7 +242,7 @@ def test_other_models_leave_their_answers():
     for answer in answers:
         for chances, words in zip(answer["chances"], answer["words"], strict=True):
             assert unpacked(chances).sum() == pytest.approx(1, abs=1e-3)
-            assert len(words) == record.DREAMS
+            assert len(words) == 4
             assert all(word.startswith(answer["beginning"]) for word in words)
     assert unpacked(answers[0]["chances"][-1])[0] == 0, "a word has a letter"
     assert answers[0]["words"][0] != answers[0]["words"][-1]
@@ -407,6 +414,12 @@ def test_the_page_may_ask_nobody_and_run_nothing_else():
     assert not [
         a for _, a in seen.elements if "src" in a or "style" in a or any(k.startswith("on") for k in a)
     ]
+
+
+def test_every_script_is_in_the_page():
+    text = page.page_of(filmed(steps=1)[0]).decode()
+    scripts = [path.read_text("utf-8") for path in Path(page.__file__).parent.glob("*.js")]
+    assert len(scripts) == 5 and all(script in text for script in scripts)
 
 
 def test_the_commands_for_the_teacher_can_be_typed():

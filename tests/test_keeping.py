@@ -15,6 +15,7 @@ import interruptions
 import numpy as np
 import pytest
 from commands import Running, autollm, python
+from safetensors.numpy import save as serialise
 
 from autollm import cli, files, interrupts, remarks, train
 from autollm.errors import InputError
@@ -39,15 +40,24 @@ def is_saved(path):
     return all(np.isfinite(param.v).all() for param in parameters(model).values())
 
 
-def test_a_save_that_fails_leaves_no_file_behind(target, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device"), InputError),
+        (MemoryError(), MemoryError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+    ids=repr,
+)
+def test_a_save_that_fails_leaves_no_file_behind(target, monkeypatch, error, told):
     """The last step fails, when all of it has been written."""
 
     def full(*_):
-        raise OSError(28, "No space left on device")
+        raise error
 
     target.write_text("what was there")
     monkeypatch.setattr(files.os, "replace", full)
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(told, match=getattr(error, "strerror", None)):
         files.replace_file(str(target), b"what is new")
     assert os.listdir(target.parent) == [target.name]
     assert target.read_text() == "what was there"
@@ -192,6 +202,35 @@ def test_signals_while_a_file_is_written(capsys, monkeypatch, target, number):
     assert is_saved(target)
 
 
+def test_what_is_put_off_is_put_off_to_the_end_of_all_that_asks_for_it(monkeypatch):
+    monkeypatch.setattr(interrupts, "os", None)  # the process would be ended
+    one = interrupts.Interrupts()
+    with one.put_off():
+        with one.put_off():
+            pass
+        one._handle(signal.SIGTERM, None)
+    assert one.status == 128 + signal.SIGTERM
+
+
+@SIGNALS
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_a_signal_that_ends_a_process_leaves_on_a_terminal(monkeypatch, number, terminal, gone):
+    """The line stands where the live line was, or what Ctrl-C looks like, and covers it."""
+    done = []
+
+    def write(*told):
+        done.append(told)
+        if gone:
+            raise OSError(errno.EIO, "Input/output error")
+
+    system = SimpleNamespace(isatty=lambda stream: terminal and stream == 2, write=write, _exit=done.append)
+    monkeypatch.setattr(interrupts, "os", system)
+    interrupts.Interrupts()._handle(number, None)
+    shown = b"\rautollm: interrupted" + b" " * 50 + b"\n" if terminal else b"autollm: interrupted\n"
+    assert done == [(2, shown), 128 + number]
+
+
 @SIGNALS
 def test_a_signal_while_numba_is_imported(tmp_path, number):
     process = interruptions.start(tmp_path)
@@ -251,8 +290,9 @@ def test_only_models_are_overwritten(capsys, monkeypatch, tmp_path):
     for arguments in ([], ["--data", str(words)]):
         assert "what is there is not a model saved by autollm" in refused(capsys, words, *arguments)
     assert words.read_text() == "emma\nolivia\n"
-    (tmp_path / "other.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    assert "not a model" in refused(capsys, tmp_path / "other.safetensors")
+    for metadata in (None, {"format": "pt"}):
+        (tmp_path / "other.safetensors").write_bytes(serialise({}, metadata))
+        assert "not a model" in refused(capsys, tmp_path / "other.safetensors")
 
 
 def test_models_and_empty_files_are_overwritten(target):
@@ -334,6 +374,16 @@ def test_a_write_protected_file_is_refused(capsys, monkeypatch, target):
     monkeypatch.setattr(os, "access", lambda path, mode: path != target or mode != os.W_OK)
     assert "it is write-protected" in refused(capsys, target)
     assert target.read_bytes() == b"old"
+
+
+def test_nothing_is_saved_where_a_link_leads_nowhere_or_a_pipe_is(tmp_path):
+    os.symlink(tmp_path / "no" / "model", tmp_path / "link")
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in (("link", "No such file"), ("pipe", "not a regular file")):
+        for attempt in (files.check_target, lambda path: files.replace_file(path, b"content")):
+            with pytest.raises(InputError, match=f"cannot save to {tmp_path / name}: .*{reason}"):
+                attempt(str(tmp_path / name))
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
 
 
 def test_a_name_that_ends_like_a_folders_is_refused(capsys, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from test_kernel import all_kernels
 from test_primitives import AROUND_LANES, Pages
 
+from autollm import Node, causal_attention
 from autollm.kernels.cross_entropy import xent_from_logits_forward
 from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forward
 from autollm.kernels.examples import draw
@@ -55,6 +56,15 @@ def test_scores_of_no_letters_touch_nothing():
     nothing = guarded[100:100].reshape(40, 0)
     assert xent_from_logits_forward(nothing, np.full(40, -1, np.int32), nothing) == 0
     assert (guarded == 3.5).all()
+
+
+def test_what_comes_later_decides_nothing():
+    """However loudly it asks to be looked at: e**100 is more than a float32 holds."""
+    qkv = np.random.default_rng(0).standard_normal((3, 4, 3, 2, 4)).astype(np.float32)
+    other = qkv.copy()
+    other[:, 2:] *= 1000
+    (seen, louder) = (causal_attention(Node(one)).v[:, :2] for one in (qkv, other))
+    np.testing.assert_array_equal(seen, louder)
 
 
 def test_a_product_of_nothing_is_nothing():

@@ -14,6 +14,7 @@ import pytest
 from commands import python
 
 from autollm import chart, cli, ladder, train
+from autollm.errors import InputError
 from autollm.kernels.cache import report
 from autollm.ladder import Rung
 from autollm.learning import experiment
@@ -166,6 +167,7 @@ def test_the_chart_shows_the_curves(tmp_path):
     for values, places, sign in ((seconds, right, 1), (losses, down, -1)):
         scale, start = np.polyfit(values, places, 1)
         assert scale * sign > 0, "later is to the right, more is up"
+        assert np.ptp(places) > 150, "in points, of which there are 360 from top to bottom"
         np.testing.assert_allclose(places, start + scale * values, atol=1e-3)
 
 
@@ -176,6 +178,18 @@ def test_the_chart_of_curves_that_end_at_the_same_loss(tmp_path):
     label = r"<!-- \w+ 2\.500 -->\s*<g [^>]*translate\([\d.]+ ([\d.]+)\)"
     heights = sorted(map(float, re.findall(label, target.read_text())))
     assert len(heights) == 3 and min(np.diff(heights)) > 10, "in points, of which a letter has 10"
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    target = tmp_path / "chart.svg"
+    target.write_text("an older picture")
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        chart.draw({"bag": [(0.0, 3.0), (1.0, 2.5)]}, str(target))
+    assert target.read_text() == "an older picture" and os.listdir(tmp_path) == [target.name]
 
 
 def test_a_chart_may_have_more_curves_than_colours(tmp_path):
@@ -218,6 +232,7 @@ def test_the_chart_of_a_run(capsys, data, tmp_path, monkeypatch, kind, beginning
 def test_a_chart_that_cannot_be_drawn_is_refused_before_training(capsys, data, tmp_path, monkeypatch):
     monkeypatch.setattr(ladder, "learn", None)
     assert "ends in .png or .svg" in refused(capsys, "--data", data, "--plot", str(tmp_path / "chart.pdf"))
+    assert "ends in .png or .svg" in refused(capsys, "--data", data, "--plot", "")
     missing = str(tmp_path / "no" / "chart.png")
     assert f"cannot save to {missing}" in refused(capsys, "--data", data, "--plot", missing)
     few = refused(capsys, "--data", "names", "--plot", str(tmp_path / "chart.png"))

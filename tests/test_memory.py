@@ -46,6 +46,10 @@ def test_a_limit_of_version_2_and_those_above_it(tmp_path):
     assert sorted(limits) == [500, 900]
 
 
+def test_a_limit_of_the_group_above_all(tmp_path):
+    assert groups(tmp_path, ["0::/"], memory_max=900) == [900]
+
+
 def test_a_limit_of_version_1_and_those_above_it(tmp_path):
     lines = ["5:cpu,cpuacct:/pod", "4:memory:/pod/box", "0::/"]
     limits = groups(

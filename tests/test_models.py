@@ -83,7 +83,7 @@ SPREADS = {
 @pytest.mark.parametrize("name", SPREADS)
 def test_parameters_begin_as_far_apart_as_they_should(name):
     sizes = {size: 1 if name == "bigram" else LARGE[size] for size in sizes_of(name)}
-    for path, param in parameters(build(configure(name, **sizes), 50)).items():
+    for path, param in parameters(build(configure(name, **sizes), 200)).items():
         (spread,) = (one for pattern, one in SPREADS[name].items() if re.fullmatch(pattern, path))
         assert param.v.std() == pytest.approx(spread, rel=0.15), path  # of 288 numbers or more
         middle = 1.0 if path.endswith("gain") else 0.0

@@ -6,6 +6,8 @@ parsers say which options there are: one without a row fails.
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import os
 import re
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 
 from autollm import cli, ladder, sample, train
+from autollm.errors import InputError
 
 COMMANDS = {"train": train, "sample": sample, "ladder": ladder}
 BASE = {
@@ -338,6 +341,43 @@ def test_the_defaults_are_those_that_the_readmes_figures_were_measured_with(caps
     ]
 
 
+LIMITS = {
+    "train": {
+        "--column": (1, 10**6), "--held-out": (0, 10**9), "--context": (1, 10**6), "--dim": (1, 10**6),
+        "--hidden": (1, 10**6), "--heads": (1, 10**6), "--layers": (1, 10**6), "--steps": (1, 10**12),
+        "--batch": (1, 10**9), "--seed": (0, 2**63), "--samples": (0, 10**6), "--shortest": (1, 10**6),
+        "--longest": (1, 10**6),
+    },
+    "sample": {
+        "-n": (1, 10**6), "--shortest": (1, 10**6), "--longest": (1, 10**6), "--top-k": (0, 10**6),
+        "--seed": (0, 2**63),
+    },
+    "ladder": {"--column": (1, 10**6), "--steps": (1, 10**12), "--seed": (0, 2**63)},
+}  # fmt: skip
+
+
+def takes_whole_numbers(option: Any) -> bool:
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        return option.type is not None and type(option.type("1")) is int
+    return False
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_whole_number_has_its_limits(command):
+    """And they belong to it."""
+    parser = COMMANDS[command].build_parser()
+    numbers = [one for one in options_of(command) if takes_whole_numbers(one)]
+    assert {name for one in numbers for name in one.option_strings} == LIMITS[command].keys()
+    model = ["model"] if command == "sample" else []
+    for option, (low, high) in LIMITS[command].items():
+        name = option.lstrip("-").replace("-", "_")
+        for value in (low, high):
+            assert getattr(parser.parse_args([*model, f"{option}", str(value)]), name) == value
+        for value in (low - 1, high + 1):
+            with pytest.raises(InputError, match=f"{option}: '{value}' is not a whole .* {low} to {high} "):
+                parser.parse_args([*model, f"{option}={value}" if len(option) > 2 else f"{option}{value}"])
+
+
 # --- what the seed decides, each alone ---------------------------------------------------------------
 
 NOTHING_LEARNED = ("--steps", "1", "--lr", "1e-30", "--held-out", "0")  # too little to move a number
@@ -400,6 +440,11 @@ def test_save_writes_the_model_there_and_nowhere_else(capsys, tmp_path, monkeypa
     capsys.readouterr()
     assert sample.main(["m", "-n", "2"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_a_list_without_a_name_is_no_list(capsys, paths):
+    assert cli.run(lambda: sample.main([paths["model"], "--not-in", ""])) == 2
+    assert "cannot read ''" in capsys.readouterr().err
 
 
 def test_json_of_sample_says_what_was_asked_for(capsys, paths):
