@@ -550,9 +550,10 @@ def test_a_live_line_says_what_is_trained_and_how_far_it_is(monkeypatch):
     assert screen.shown == line + "\r" + " " * 70 + "\r", "it is wiped, once"
 
 
-def test_a_signal_ends_what_is_watched(monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_what_is_watched(monkeypatch, number):
     tell, screen = watched(monkeypatch)
-    monkeypatch.setattr(interrupts, "came", signal.SIGTERM)
+    monkeypatch.setattr(interrupts, "came", number)
     with pytest.raises(KeyboardInterrupt):
         tell.watch(1500, 0.5, 2.3, 0.25)
     assert screen.shown == ""
