@@ -219,8 +219,10 @@ def test_what_runs_beside_a_visit_is_kept_with_it(monkeypatch):
 def test_what_is_measured_once_keeps_its_own_facts():
     benchmark = Benchmark()
     once = vars(plugin.Suite)["measure_once"].__wrapped__(plugin.Suite(config()), benchmark, 0.5)
-    once(lambda: 7, "ms")
+    made = []
+    once(lambda: made.append(7), "ms")
     assert benchmark.extra_info == {"unit": "ms", "work": [1]} and benchmark.rounds == [()]
+    assert made == [7], "once"
     once(lambda: 7, "steps/s", lambda found: {"work": [found], "loss": [2.0]})
     assert benchmark.extra_info == {"unit": "steps/s", "work": [7], "loss": [2.0]}
 
