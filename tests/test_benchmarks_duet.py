@@ -66,9 +66,9 @@ def keep_lives(one, count):
 def test_what_was_seen_in_few_lives_is_not_shown():
     one = pairs(1.5, 1)
     assert one.verdict().word == FASTER
-    keep_lives(one, duet.LEAST_LIVES)
+    keep_lives(one, 5)
     assert one.verdict().word == FASTER
-    keep_lives(one, duet.LEAST_LIVES - 1)
+    keep_lives(one, 4)
     assert one.verdict().word == SAME and one.verdict().low > 1.3
     keep_lives(one, 1)
     assert one.verdict() == Verdict(NOT_COMPARABLE, reason="too few pairs in this time")
@@ -101,7 +101,7 @@ def test_less_than_one_percent_is_never_a_difference():
 def test_when_there_is_no_more_to_be_learned():
     narrow = pairs(1.0, 0, noise=1e-4, life=0)
     assert narrow.is_narrow(0.01) and not narrow.is_narrow(1e-9)
-    keep_lives(narrow, duet.LEAST_LIVES - 1)
+    keep_lives(narrow, 4)
     assert not narrow.is_narrow(0.01), "too few lives"
     assert not duet.Pairs().is_narrow(1.0) and duet.Pairs(reason="no golden loss").is_narrow(1e-9)
 

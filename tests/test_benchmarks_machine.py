@@ -12,7 +12,7 @@ pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not insta
 
 from made_up_results import series
 
-from benchmarks import calibrators, machine, noise, probe
+from benchmarks import calibrators, machine, noise, plugin, probe
 from benchmarks.compare.verdict import FASTER, verdict
 from benchmarks.copies import ONE_THREAD
 
@@ -213,14 +213,14 @@ def test_what_is_told_of_a_machine(monkeypatch, cpu):
     monkeypatch.setattr(machine.llvm, "get_host_cpu_name", lambda: "abacus")
     monkeypatch.setattr(machine.llvm, "get_host_cpu_features", lambda: {"beads": True})
     monkeypatch.setattr(machine.os, "cpu_count", lambda: 6)
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: {4, 2}, raising=False)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: {16, 3, pid}, raising=False)
     monkeypatch.setattr(machine, "_memory_gb", lambda: 7.5)
     monkeypatch.setattr(machine, "_container", lambda: False)
     monkeypatch.setattr(machine, "version", lambda package: f"{package} 1.0")
     assert machine.describe() == {
         "cpu": {
             "model": "Abacus 9", "architecture": "riscv", "llvm_name": "abacus", "llvm_features": ["beads"],
-            "cores": 6, "affinity": [2, 4],
+            "cores": 6, "affinity": [0, 3, 16],
             "caches": {"L1d": "48K", "L1i": "32K", "L2": "2048K", "L3": "96M"}, "governor": "powersave",
         },
         "memory_gb": 7.5, "virtual_machine": True, "container": False, "system": "Plan9 4.0",
@@ -271,6 +271,11 @@ def test_a_clock_that_moves():
     assert (found["taken"], found["clock"]) == (pytest.approx(0, abs=0.01), pytest.approx(0.25))
     assert found["visible"] == pytest.approx(probe.SHOWN * 0.25, rel=0.2)
     assert "its clock moves by 25%; differences below " in found["told"], "so the core is not quiet"
+
+
+def test_the_machine_is_looked_at_in_pieces_as_long_as_a_visit():
+    assert plugin.FULL.rounds * plugin.FULL.seconds == probe.VISIT
+    assert probe.SECONDS > 50 * probe.VISIT, "so many that their spread is known"
 
 
 def test_a_last_second_that_was_cut_off_says_nothing_about_the_clock():
@@ -325,6 +330,7 @@ def test_loops_beside_a_visit_count_what_their_turns_do():
     loops = {"a": (clock.turns(1), 1.0), "b": (clock.turns(2), 3.0)}
     found = calibrators.beside(loops, 0.5, clock)
     assert found == {"a": pytest.approx(1000.0), "b": pytest.approx(1500.0)}
+    assert clock.now == pytest.approx(1.1, abs=0.1), "each for as long as was asked"
 
 
 def test_a_speed_relative_to_others_is_that_of_all_rounds(monkeypatch):

@@ -56,9 +56,9 @@ def test_a_copy_computes_in_one_thread_and_gets_no_signal_from_a_terminal(copy):
 @needs_pinning
 def test_there_is_a_copy_for_every_core_that_may_be_used(monkeypatch):
     assert copies.cores() == sorted(os.sched_getaffinity(0))
-    monkeypatch.setattr(copies.os, "sched_getaffinity", lambda pid: {7, 2, 5})
+    monkeypatch.setattr(copies.os, "sched_getaffinity", lambda pid: {16, 3, 5})
     monkeypatch.setattr(copies, "Copy", lambda core: SimpleNamespace(core=core, answer=lambda: None))
-    assert [copy.core for copy in copies.Copies().all] == [2, 5, 7]
+    assert [copy.core for copy in copies.Copies().all] == [3, 5, 16]
     monkeypatch.delattr(copies.os, "sched_getaffinity")
     monkeypatch.setattr(copies.os, "cpu_count", lambda: 3)
     assert copies.cores() == ["any"] * 3
@@ -306,7 +306,7 @@ def test_the_mixed_rate_gives_every_core_every_model():
 
 
 def test_the_summary_of_known_rates():
-    rate = entry("rate[64x3x32]", [900.0] * 8, copies=4, alone=[250.0, 250.0], slowest=[200.0, 220.0])
+    rate = entry("rate[64x3x32]", [900.0] * 8, copies=4, alone=[200.0, 300.0], slowest=[200.0, 220.0])
     mixed = entry("rate_mixed", [3.5] * 8, "reference cores", copies=4)
     run = parse(content() | {"benchmarks": [rate, mixed]}, None)
     lines = [line.split() for line in summary.render(run).splitlines()]
@@ -330,7 +330,9 @@ def test_copies_have_trained_everything_before_they_are_measured(monkeypatch):
 def test_where_a_copy_looks_for_its_version(monkeypatch, root, before, found):
     """In its clone first; never in the folder that it is started in, which an empty entry would mean."""
     started = []
-    monkeypatch.setattr(copies.subprocess, "Popen", lambda command, env, **_: started.append(env))
+    monkeypatch.setattr(copies.subprocess, "Popen", lambda command, env, **_: started.append((command, env)))
     monkeypatch.setenv("PYTHONPATH", before)
     copies.Copy("any", root=root)
-    assert started[0].get("PYTHONPATH") == found
+    ((command, environment),) = started
+    assert environment.get("PYTHONPATH") == found
+    assert command == [sys.executable, "-P", str(copies.WORKER), "any"], "nor in that of worker.py"

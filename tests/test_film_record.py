@@ -93,6 +93,22 @@ def test_held_out_words_are_judged_by_as_many_examples_as_the_others(monkeypatch
         assert film[found][-1] != pytest.approx(mean_loss(learned.model, examples), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "moments"),
+    [({"dim": 32}, 40), ({"dim": 33}, 40), ({"dim": 34}, 39), ({"dim": 154}, 8), ({"dim": 155}, None),
+     ({"context": 12}, 40), ({"context": 13}, None)],
+)  # fmt: skip
+def test_how_many_moments_a_page_has_room_for(sizes, moments):
+    """Of 75,000 numbers; with fewer than eight, or more than twelve letters back, none is taken apart."""
+    count, too_large = record.moments_of_a_bag(make_plan(configure("bag", **sizes)), 27)
+    assert (None if too_large else count) == moments
+
+
+def test_how_much_is_shown_of_answers():
+    """Four words after each beginning, of thirty letters at most, and 32 bars."""
+    assert (record.DREAMS, record.LONGEST, record.MOST_BARS) == (4, 30, 32)
+
+
 def test_the_answers_are_packed_moment_by_moment():
     film, recorder, _ = recorded(model="mlp", steps=5)
     assert film["letters"] == {
