@@ -182,6 +182,8 @@ def test_calibrators_run_beside_the_steps_that_have_a_ceiling(measured, size):
 def test_the_peak_runs_beside_the_kernels_that_compute(measured):
     for kernel in ("draw", "sgd_update"):
         test_kernels.test_kernel(measured, SIZE, kernel)
+        calls = 1 / work.block_of(work.WORKLOADS[SIZE]) if kernel == "draw" else 1.0
+        assert measured.facts["calls_per_step"] == pytest.approx(calls)
         assert measured.facts["relative_to"] == (None if kernel == "draw" else calibrators.OF_KERNELS)
     assert calibrators.OF_KERNELS["of_peak"][1] == pytest.approx(8 * 2 * 1024 / 1e9)
 
@@ -208,7 +210,7 @@ class Counting:
         self.calls, called = 0, getattr(owner, name)
 
         def noted(*arguments, **named):
-            self.calls += 1
+            self.calls, self.last = self.calls + 1, arguments
             return called(*arguments, **named)
 
         monkeypatch.setattr(owner, name, noted)
@@ -234,6 +236,8 @@ def test_a_row_does_as_often_as_it_counts(measured, monkeypatch, row, arguments,
     watched = Counting(monkeypatch, owner, name)
     measured.run(3, *measured.fresh())
     assert watched.calls == 3
+    if name == "dream":
+        assert watched.last[3] == counted, "words at a time"
 
 
 @pytest.mark.parametrize("row", [test_step.test_step, test_scale.test_batch, test_scale.test_words])
