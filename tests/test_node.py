@@ -76,8 +76,9 @@ def test_dup_does_not_change_what_it_receives():
 def test_an_unused_copy_is_not_lost_in_silence():
     copies = dup(Param([1.0]))
     copies[0].back(np.ones(1, np.float32))
-    with pytest.warns(RuntimeWarning, match="1 of 2 copies"):
+    with pytest.warns(RuntimeWarning, match="1 of 2 copies") as told:
         del copies
+    assert told[0].filename == __file__, "it points to where the copy was lost"
 
 
 def test_copies_that_nobody_differentiates_are_fine():
