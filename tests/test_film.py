@@ -304,6 +304,7 @@ def test_a_bag_is_taken_apart_as_far_back_as_there_is_room():
     plans = [make_plan(configure("bag", context=context)) for context in range(1, 20)]
     furthest = [plan.config.context for plan in plans if not moments_of_a_bag(plan, 27)[1]]
     assert furthest == list(range(1, record.MOST_LETTERS_BACK + 1))
+    assert {moments_of_a_bag(plan, 27)[0] for plan in plans[len(furthest) :]} == {record.MOMENTS}
 
 
 def test_a_loss_beyond_all_bounds_is_a_number_all_the_same():

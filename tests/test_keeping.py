@@ -286,10 +286,11 @@ def refused(capsys, path, *arguments):
 def test_only_models_are_overwritten(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(train, "learn", None)  # it is refused before
     words = tmp_path / "words.txt"
-    words.write_text("emma\nolivia\n")
-    for arguments in ([], ["--data", str(words)]):
-        assert "what is there is not a model saved by autollm" in refused(capsys, words, *arguments)
-    assert words.read_text() == "emma\nolivia\n"
+    for content in ("emma\nolivia\n", "a\nb", "\n"):
+        words.write_text(content)
+        for arguments in ([], ["--data", str(words)]):
+            assert "what is there is not a model saved by autollm" in refused(capsys, words, *arguments)
+        assert words.read_text() == content
     for metadata in (None, {"format": "pt"}):
         (tmp_path / "other.safetensors").write_bytes(serialise({}, metadata))
         assert "not a model" in refused(capsys, tmp_path / "other.safetensors")

@@ -313,6 +313,9 @@ def test_a_model_tells_of_the_kernels_that_it_needed_itself(capsys, monkeypatch)
         ladder.get_ready(make_plan(configure(name)), Remarks(quiet=False))
         told = f"{name}: 2 kernels compiled, first run only: 1.50 s\n"
         assert capsys.readouterr().err == told
+    monkeypatch.setattr(ladder, "warm_up", lambda plan: None)
+    ladder.get_ready(make_plan(configure("bag")), Remarks(quiet=False))
+    assert capsys.readouterr().err == "", "of none there is nothing to tell"
 
 
 def test_every_net_may_be_added_to_counts():

@@ -20,6 +20,7 @@ import pytest
 
 from autollm import cli, ladder, sample, train
 from autollm.errors import InputError
+from autollm.models import MODELS
 
 COMMANDS = {"train": train, "sample": sample, "ladder": ladder}
 BASE = {
@@ -339,6 +340,24 @@ def test_the_defaults_are_those_that_the_readmes_figures_were_measured_with(caps
         ["gpt", "16", "32", "-", "4", "1", "16", "adam", "0.006"],
         ["gpt2", "16", "32", "-", "4", "1", "32", "adamw", "0.007"],
     ]
+
+
+# What an option is when it is not given; the others are off, or leave it to what there is.
+DEFAULTS = {
+    "train": {"data": "names", "seconds": 1.0, "seed": 0, "samples": 20},
+    "sample": {"model": "m", "n": 20, "top_k": 0, "seed": 0},
+    "ladder": {"data": "names-32k", "seconds": 1.0, "seed": 0, "models": [*MODELS, "mlp+counts"]},
+}
+DREAMING = {"prefix": "", "temperature": 1.0, "shortest": 1}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_not_given_is_left_open_or_has_its_default(command):
+    given = vars(COMMANDS[command].build_parser().parse_args(["m"] if command == "sample" else []))
+    expected = DEFAULTS[command] | (DREAMING if command != "ladder" else {})
+    assert {
+        name: value for name, value in given.items() if value is not None and value is not False
+    } == expected
 
 
 LIMITS = {
