@@ -24,6 +24,7 @@ from autollm.errors import InputError
 from autollm.film import page, record
 from autollm.film.record import Answers, Recorder, beginnings, least_loss, moments_of_a_bag, packed
 from autollm.learning.alphabet import Alphabet
+from autollm.learning.examples import Examples
 from autollm.learning.experiment import Corpus, learn
 from autollm.learning.plan import Budget, make_plan
 from autollm.learning.training import mean_loss
@@ -283,6 +284,13 @@ def test_of_many_words_some_are_counted_evenly_spread(monkeypatch, most, step):
     assert record.few_words(words) == words[::step]
 
 
+@pytest.mark.parametrize(("most", "step"), [(99, 2), (100, 1), (101, 1), (33, 4)])
+def test_of_many_examples_some_are_judged_evenly_spread(monkeypatch, most, step):
+    examples = Examples(np.arange(400, dtype=np.int32).reshape(100, 4), first=3)
+    monkeypatch.setattr(record, "MOST_JUDGED", most)
+    np.testing.assert_array_equal(record.few_of(examples).rows, examples.rows[::step])
+
+
 def test_beginnings_are_the_commonest_of_longer_words():
     corpus = Corpus(Alphabet("abcd"), ["a", "b", "d", "cab", "ca", "cb", "ba", "bab", "cacd"], [], 4)
     assert beginnings(corpus) == ["", "c", "b", "ca", "cac"]
@@ -301,7 +309,7 @@ def test_a_bag_is_recorded_as_often_as_there_is_room(dim):
 
 
 def test_a_bag_is_taken_apart_as_far_back_as_there_is_room():
-    plans = [make_plan(configure("bag", context=context)) for context in range(1, 20)]
+    plans = [make_plan(configure("bag", context=context, dim=60)) for context in range(1, 20)]
     furthest = [plan.config.context for plan in plans if not moments_of_a_bag(plan, 27)[1]]
     assert furthest == list(range(1, record.MOST_LETTERS_BACK + 1))
     assert {moments_of_a_bag(plan, 27)[0] for plan in plans[len(furthest) :]} == {record.MOMENTS}

@@ -157,6 +157,7 @@ def test_the_chart_shows_the_curves(tmp_path):
     x, y = labels.index("seconds of training"), labels.index("loss on held-out words, in nats per letter")
     ticks = [float(label) for label in labels if re.fullmatch(r"\d\.\d+", label)]
     assert x < y and ticks.count(1.0) == 1 and max(ticks) > 2, "seconds, then their label; losses, and theirs"
+    assert float(labels[x - 1]) == 1.0, "it ends with the training"
     assert labels[-2:] == ["bag 2.500", "gpt 2.000"]
     drawn = []
     for curve, colour in zip(curves.values(), chart.COLOURS, strict=False):
