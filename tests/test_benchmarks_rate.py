@@ -271,14 +271,20 @@ class MadeUp:
     """Copies whose steps are known: the i-th makes 100 + i steps in its time of 2 s, a lone one 120."""
 
     def __init__(self, count):
-        self.all = [SimpleNamespace(speed=lambda name, seconds: 60.0) for _ in range(count)]
-        self.trained = []
+        self.all = [SimpleNamespace(speed=self.alone) for _ in range(count)]
+        self.trained, self.seconds = [], []
 
     def __len__(self):
         return len(self.all)
 
+    def alone(self, name, seconds):
+        self.trained.append([name])
+        self.seconds.append(seconds)
+        return 60.0
+
     def train(self, names, seconds):
         self.trained.append(list(names))
+        self.seconds.append(seconds)
         return [{"steps": 100 + i, "seconds": 2.0} for i in range(len(self.all))]
 
 
@@ -291,7 +297,8 @@ def test_the_rate_is_the_steps_of_all():
     test_rate.test_rate(once, 0.05, made_up, "64x3x32")
     assert once.unit == "steps/s"
     assert once.facts == {"work": [303], "copies": 3, "alone": [60.0], "slowest": [50.0]}
-    assert made_up.trained == [["64x3x32"] * 3]
+    assert made_up.trained == [["64x3x32"], ["64x3x32"] * 3], "one alone, and then all"
+    assert made_up.seconds == [0.25] * 2, "five rounds of the others"
 
 
 def test_the_mixed_rate_gives_every_core_every_model():
@@ -302,6 +309,7 @@ def test_the_mixed_rate_gives_every_core_every_model():
         assert sorted(each[i] for each in made_up.trained) == sorted(MIXED)
     expected = sum((100 + i) / MIXED[name] for each in made_up.trained for i, name in enumerate(each))
     assert once.facts["work"] == [pytest.approx(expected)]
+    assert made_up.seconds == [0.125] * len(MIXED)
     assert set(MIXED) | set(RATED) <= set(WORKLOADS)
 
 
