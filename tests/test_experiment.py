@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autollm.errors import InputError
-from autollm.learning import experiment
+from autollm.learning import experiment, sampling
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.batches import batches
 from autollm.learning.examples import Examples, examples_for, make_sequences, make_windows
@@ -161,6 +161,12 @@ def test_the_seed_decides_what_is_dreamed():
     first, second, again = (dream_words(replace(learned, plan=plan_of(seed=s)), 20).words for s in (0, 1, 0))
     assert first == again
     assert len(set(first) & set(second)) < 5
+
+
+def test_as_many_words_are_dreamed_as_are_asked_for(monkeypatch):
+    """Also if that takes several goes."""
+    monkeypatch.setattr(sampling, "MOST_AT_ONCE", 8)
+    assert len(dream_words(learn(plan_of(steps=1), Corpus.of(NAMES, None, seed=0)), 20).words) == 20
 
 
 # --- what is made of it ------------------------------------------------------------------------------

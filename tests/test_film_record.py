@@ -51,6 +51,13 @@ def test_words_that_are_held_out_are_not_counted():
     assert film["heldOut"] == [pytest.approx(one.held_out, abs=6e-6) for one in recorder.moments]
 
 
+def test_a_net_on_counts_is_called_so():
+    plan = make_plan(configure("mlp", True, context=2), Budget(steps=1))
+    recorder = Recorder(plan, Corpus.of(SIX, None, seed=0))
+    film = recorder.told(learn(plan, recorder.corpus, record=recorder.begin))
+    assert (film["model"], film["context"], film["sizes"]["context"]) == ("mlp+counts", 4, 2)
+
+
 def test_a_bag_of_one_number_has_one_direction():
     axes = np.array(recorded(sizes={"dim": 1})[0]["seen"]["axes"])
     assert axes.shape == (2, 1) and np.abs(axes[:, 0]).tolist() == [1.0, 0.0]

@@ -257,7 +257,8 @@ def test_a_model_that_diverges_has_a_row_too(capsys, data, monkeypatch):
     assert re.fullmatch(r"mlp +(- +){6}the loss is \S+ after \d+ steps; try a --lr below 1e\+09", lines[2])
     assert lines[1].startswith("bigram") and lines[3].startswith("bag")
     facts = json.loads(climb(capsys, *arguments, "--json", status=1))
-    assert facts["models"][1].keys() == {"model", "error"}
+    assert facts["models"][1].keys() == {"model", "error"} and facts["models"][1]["model"] == "mlp"
+    assert facts["models"][1]["error"].startswith("the loss is")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")

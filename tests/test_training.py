@@ -219,14 +219,14 @@ def test_every_optimiser_learns(name):
 
 
 def test_a_gradient_is_cut_to_the_length_given():
-    """Of one step of SGD at the rate 1, the length is that of the gradient."""
+    """Of one step of SGD at the rate 1/2, the length is half that of the gradient."""
 
     def length(clip):
         model = build(configure("bag"), ALPHABET.size)
         before = [param.v.copy() for param in parameters(model).values()]
-        train(model, EXAMPLES, bag_plan(steps=1, lr=1.0, clip=clip))
+        train(model, EXAMPLES, bag_plan(steps=1, lr=0.5, clip=clip))
         moved = [param.v - old for param, old in zip(parameters(model).values(), before, strict=True)]
-        return float(np.sqrt(sum(np.sum(change**2) for change in moved)))
+        return 2 * float(np.sqrt(sum(np.sum(change**2) for change in moved)))
 
     whole = length(None)
     assert length(whole / 2) == pytest.approx(whole / 2, rel=1e-4)
