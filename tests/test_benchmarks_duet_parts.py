@@ -145,6 +145,7 @@ def test_ctrl_c_ends_the_measuring_with_what_was_found(processes, monkeypatch):
     monkeypatch.setattr(duet, "pair", fifth)
     found = duet.measure(VERSIONS, ["x"], seconds=60, width=1e-12)
     assert len(found["x"].speeds) == 5 and processes.open_ == 0
+    assert len(processes.started) == 2, "and nobody is started afresh"
 
 
 def test_processes_are_closed_when_something_goes_wrong(processes, monkeypatch):

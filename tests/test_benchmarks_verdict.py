@@ -312,3 +312,15 @@ def test_what_nothing_is_in_is_spelt_with_a_dash():
     for one, facts in zip(runs, ([], ["x"]), strict=True):
         one.machine["list"] = facts
     assert differences(runs)["list"] == ["-", "x"]
+
+
+@pytest.mark.parametrize("most", [104.0, 96.0])
+def test_the_whole_interval_is_to_lie_beyond_the_noise(most):
+    """Two of eight visits are like all of the other run: the median alone says too much."""
+    first, other = (
+        Series("steps/s", np.array(visits)[:, None], {"loss": []})
+        for visits in ([100.0] * 8, [100.0] * 2 + [most] * 6)
+    )
+    found = verdict(first, other)
+    assert abs(np.log(found.ratio)) > np.log(1 + spread_of_visits(other)) and found.word == SAME
+    assert found.low <= 1.02 if most > 100 else found.high >= 0.98

@@ -97,10 +97,13 @@ def test_numpy_stays_with_numbers_however_large_the_logits():
 
 @pytest.fixture(scope="module")
 def c():
-    """The C, compiled once."""
+    """The C, compiled once, for examples of which only the last has the last letter."""
     if not command.PEERS["c"].is_there():
         pytest.skip("no C compiler is installed")
-    return in_c.InC(Task.named(SIZE))
+    task = Task.named(SIZE)
+    rows = np.minimum(task.examples.rows, 25)
+    rows[-1] = 26
+    return in_c.InC(Task(task.workload, replace(task.examples, rows=rows), task.model))
 
 
 def begin(c, task):
@@ -120,7 +123,7 @@ def test_the_c_draws_every_batch_anew_from_all_examples(c):
     begin(c, c.task)
     c.run(300)
     moved = (c.weights()["E"] != c.task.start["E"]).any(axis=1)
-    assert np.array_equal(moved, c.task.counts.any(axis=0))
+    assert np.array_equal(moved, c.task.counts.any(axis=0)) and moved[26]
 
 
 def test_the_c_learns_as_we_do_by_the_same_rates(c):
