@@ -207,6 +207,12 @@ def test_of_many_foreign_parameters_some_are_named(saved, more):
     assert f"has parameters {shown}{' and more' if more else ''}, the model" in str(error.value)
 
 
+def test_loading_needs_safetensors_and_says_so(saved, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(InputError, match="a saved model needs safetensors: pip install safetensors"):
+        checkpoint.load(saved)
+
+
 # Sizes that the arrays of a model do not depend on.
 NOT_IN_ARRAYS = {
     ("counts", "context"),

@@ -164,6 +164,19 @@ def test_a_signal_that_came_to_whoever_runs_a_command_is_not_the_commands(monkey
     assert cli.run(lambda: 0) == 0
 
 
+def test_every_signal_is_given_back():
+    def mine(*_):
+        raise AssertionError
+
+    before = {number: signal.signal(number, mine) for number in interruptions.SIGNALS}
+    try:
+        assert cli.run(lambda: 0) == 0
+        assert {signal.getsignal(number) for number in before} == {mine}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @SIGNALS
 @pytest.mark.parametrize("own", [0, 1])
 def test_the_status_of_a_command_tells_of_a_signal_unless_it_has_one_of_its_own(number, own):

@@ -244,6 +244,13 @@ def test_a_chart_that_cannot_be_drawn_is_refused_before_training(capsys, data, t
     assert os.listdir(tmp_path) == []
 
 
+def test_its_words_are_dreamed_as_train_dreams_them(capsys, data):
+    same = "--data", data, "--steps", "30", "--seed", "5", "--quiet", "--json"
+    (rung,) = json.loads(climb(capsys, *same, "--models", "bag"))["models"]
+    assert train.main([*same, "--samples", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["samples"] == rung["samples"]
+
+
 def test_few_words_have_no_held_out_loss(capsys):
     facts = json.loads(climb(capsys, "--data", "names", "--models", "bigram", "--json"))
     assert facts["models"][0]["held_out_loss"] is None
