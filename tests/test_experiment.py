@@ -307,4 +307,5 @@ def test_an_optimiser_that_is_not_the_models_own_has_a_rate_of_its_own():
     assert plan_of("bag").lr == pytest.approx(0.5)
     assert plan_of("bag", optimiser="adam").lr == 0.01
     assert plan_of("mlp", optimiser="sgd").lr == 0.3
+    assert plan_of("mlp", optimiser="momentum").lr == 0.03
     assert plan_of("mlp", optimiser="sgd", lr=0.2).lr == 0.2

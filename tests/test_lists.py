@@ -106,6 +106,7 @@ REFUSED = {
     "a NUL": ("emma\nli\0am\n", {}, "line 2 holds control characters"),
     "colours": ("emma\n\x1b[31mred\n", {}, r"line 2 holds .*'\\x1b\[31mred'; --skip-bad-lines"),
     "a long line": ("emma\n" + "a" * 50 + "\a", {}, "line 2 holds .*: 'a{20}'; --skip-bad-lines"),
+    "a bell below comments": ("# a\nemma\n# b\nliam\n\a", {}, "line 5 holds control characters"),
     "a bell": ("emma\n\a\n", {}, "line 2 holds control characters"),
     "Ctrl-Z in the middle": ("emma\n\x1a\nliam", {}, "line 2 holds control characters"),
     "a picture": (PNG, {}, "line 1 is not UTF-8 text: it does not look like a text file"),
