@@ -163,7 +163,7 @@ class Screen(io.TextIOWrapper):
 
     @property
     def shown(self):
-        self.flush()
+        """What a person sees: all that was written and flushed."""
         return self.buffer.getvalue().decode()
 
 

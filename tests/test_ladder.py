@@ -87,6 +87,16 @@ def test_the_same_seed_and_steps_give_the_same_results(capsys, data, tmp_path):
     assert results("--models", "bag", "--seed", "1") != [bag]
 
 
+def test_the_seed_decides_which_words_are_held_out(data, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        ladder, "train_in_turn", lambda plans, corpus, *_: found.append(corpus.held_out) or []
+    )
+    for seed in (0, 0, 1):
+        ladder.main([*SHORT, "--data", data, "--seed", str(seed), "--json"])
+    assert found[0] == found[1] and len({*found[0]} - {*found[2]}) > 50
+
+
 def test_the_seed_decides_how_a_model_begins_and_not_only_which_words_it_gets(capsys):
     """Of 80 words none are held out, so two seeds learn from the same."""
 
@@ -294,8 +304,13 @@ def test_estimated_losses_are_called_so(capsys, data, monkeypatch):
     arguments = ["--data", data, "--models", "bag", "--steps", "5"]
     assert cli.run(lambda: ladder.main(arguments)) == 0
     assert re.search(r"the losses are estimated on \d{3} of [\d,]+ examples\n", capsys.readouterr().err)
-    assert cli.run(lambda: train.main(["--data", data, "--steps", "5"])) == 0
-    assert re.search(r"the losses are estimated on \d{3} of [\d,]+ examples\n", capsys.readouterr().err)
+    for model in ("bag", "gpt"):  # examples are places of windows, or of words
+        assert (
+            cli.run(lambda model=model: train.main(["--data", data, "--steps", "5", "--model", model])) == 0
+        )
+        said = capsys.readouterr().err
+        told = re.search(r"the losses are estimated on (\d+) of ([\d,]+) examples\n", said)
+        assert (int(told[2].replace(",", "")) > 5000) == (model == "bag") and int(told[1]) < 1000
 
 
 def test_a_model_out_of_memory_has_a_row_that_says_so(capsys, data, monkeypatch):

@@ -290,6 +290,8 @@ def test_marks_never_come_apart(capsys, tmp_path):
         assert {alphabet.decode([token]) for token in alphabet.encode(word)} <= known
     assert {alphabet.letters(word) for word in words[200:]} == {3, 4}
     assert all(word.startswith("मी") for word in words[200:])
+    shortest = run(capsys, sample, saved, "-n", 2, "--prefix", "मी", "--longest", 1)
+    assert shortest.out.split() == ["मी", "मी"], "of two characters, and one letter"
 
 
 def test_letters_that_are_kept_whole_need_no_remark(capsys, tmp_path):
