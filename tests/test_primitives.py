@@ -463,6 +463,16 @@ def test_ids_changed_after_the_forward_pass_cannot_harm(name, key):
             out.back(u)
 
 
+@pytest.mark.parametrize("blame", [-1.0, 0.0, 1.0, 2.5])
+def test_the_gradient_of_a_loss_is_as_large_as_its_blame(blame):
+    """Also where the kernel is left out, as for 1."""
+    logits = node.Param(np.linspace(-1, 1, 12).reshape(3, 4))
+    targets = np.array([0, 3, 1], np.int32)
+    autollm.xent_from_logits(logits, targets).back(blame)
+    odds = np.exp(logits.v) / np.exp(logits.v).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(logits.grad, blame * (odds - np.eye(4)[targets]) / 3, atol=1e-6)
+
+
 def test_rows_are_copied_once_and_when_somebody_looks():
     table = node.Param(np.arange(6).reshape(3, 2))
     rows = autollm.gather_rows(table, np.array([[0, 2]], np.int32))

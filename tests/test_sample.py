@@ -91,6 +91,12 @@ def test_words_have_a_letter_an_end_and_a_limit():
     assert dream(always(endless), ALPHABET, 3, 2, RNG(0), longest=4) == ["a" * 8] * 2
 
 
+def test_a_first_letter_is_one_of_the_likeliest_letters():
+    """The end is not among them, since it cannot come first."""
+    words = dream(always([9.0, 2.0, 1.0, -9.0]), ALPHABET, 2, 50, RNG(0), longest=4, top_k=2)
+    assert set(words) == {"a", "b"}
+
+
 def test_words_begin_with_the_prefix():
     words = dream(always([0.0, 0, 0, 0]), ALPHABET, 2, 50, RNG(0), longest=6, prefix="cab")
     assert all(word.startswith("cab") for word in words)
