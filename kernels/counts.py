@@ -39,6 +39,8 @@ def sort_places(text, places, back, ends, out):
     """
     check_ids(text, ends.shape[0])
     check_places(places, text)
+    if back < 0:
+        raise IdError("{} letters back is not back", back)
     ends[:] = 0
     for place in places:
         ends[text[max(place - back, 0)]] += 1
@@ -98,6 +100,8 @@ def count_level(
         if node == 0 or shared[i] < depth:  # another context begins
             if node == M:
                 raise ShapeError("count_level: there are more than {} nodes", M)
+            if depth < 0 or depth > places[i]:
+                raise IdError("there are not {} letters before place {}", depth, places[i])
             letters[node] = text[places[i] - depth]
             first_child[node], first_follower[node] = child, size
             node += 1
@@ -107,7 +111,10 @@ def count_level(
         elif shared[i] <= depth:  # another child begins
             if child + 1 >= deeper_first.shape[0]:
                 raise ShapeError("count_level: there are more than {} nodes below", child)
-            for j in range(deeper_first[child], deeper_first[child + 1]):
+            first, stop = deeper_first[child], deeper_first[child + 1]
+            if first < 0 or stop > deeper_followers.shape[0]:
+                raise IdError("followers {}..{} are not among those below", first, stop)
+            for j in range(first, stop):
                 size = count_one(deeper_followers[j], tally, followers, counts, start, size)
             child += 1
     if node != M:

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import commands
 import pytest
 
 pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not installed")
@@ -26,6 +27,11 @@ class Measured:
 
 
 started = []
+
+
+def test_the_peak_of_memory_is_told_and_not_what_is_left_of_it():
+    code = "held = b'1' * 300_000_000\ndel held\n"
+    assert json.loads(commands.python("-c", code + rows.TELL_PEAK).stdout)["peak_memory_mb"][0] > 300
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -25,7 +26,8 @@ needs_pinning = pytest.mark.skipif(
 
 
 @pytest.fixture
-def copy():
+def copy(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")  # which is not for copies
     found = copies.Copy(copies.cores()[-1])
     assert found.answer() == {"ready": True}
     yield found
@@ -180,6 +182,15 @@ class Clocks:
 def test_steps_that_were_ordered_are_timed_by_the_processors_time(monkeypatch):
     Clocks(monkeypatch)
     assert worker.obey({"workload": "64x3x32", "steps": 6}) == {"steps": 6, "seconds": 3.0}
+
+
+@pytest.mark.skipif(
+    time.get_clock_info("process_time").resolution >= 1e-3, reason="processor time is coarse here"
+)
+def test_to_wait_takes_no_processor_time():
+    start = worker._seconds()
+    time.sleep(0.05)
+    assert worker._seconds() - start < 0.05
 
 
 def test_each_order_is_for_its_own_workload_and_a_fresh_model(monkeypatch):

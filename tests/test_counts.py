@@ -328,13 +328,27 @@ def test_kernels_refuse_arrays_that_do_not_agree():
         with pytest.raises(IndexError, match=rf"place {bad} is outside 1..3"):
             kernels.sort_places(text, np.array([bad], np.int32), 1, ints(2), ints(1))
 
-    def level(nodes=1, deeper=1, size=3, **other):
+    with pytest.raises(IndexError, match="-1 letters back is not back"):
+        kernels.sort_places(text, places, -1, ints(2), ints(3))
+
+    def level(nodes=1, deeper=1, size=3, depth=0, **other):
+        arrays = {"lengths": ints(3), "shared": ints(3), "first": ints(deeper), "below": ints(0)}
+        arrays |= {"counts": ints(size)} | {name: np.array(one, np.int32) for name, one in other.items()}
         kernels.count_level(
-            text, places, ints(3), other.get("shared", ints(3)), 0, ints(deeper), ints(0), ints(2),
-            ints(nodes), ints(nodes + 1), ints(nodes + 1), ints(size), other.get("counts", ints(size)),
+            text, places, arrays["lengths"], arrays["shared"], depth, arrays["first"], arrays["below"],
+            ints(2), ints(nodes), ints(nodes + 1), ints(nodes + 1), ints(size), arrays["counts"],
         )  # fmt: skip
 
     level()
+    for depth in (-1, 2):
+        with pytest.raises(IndexError, match=rf"there are not {depth} letters before place 1"):
+            level(depth=depth, lengths=[2**31 - 1] * 3)
+    for first, stop in ((-1, 0), (0, 2)):
+        with pytest.raises(IndexError, match=rf"followers {first}..{stop} are not among those below"):
+            level(lengths=[1, 1, 1], first=[first, stop], below=[1])
+    for bad in (-1, 2):
+        with pytest.raises(IndexError, match=rf"id {bad} at position 0 is outside 0..1"):
+            level(below=[bad])
     with pytest.raises(ValueError, match="there are 1 nodes, not 2"):
         level(nodes=2)
     with pytest.raises(ValueError, match="more than 0 nodes"):
@@ -342,9 +356,9 @@ def test_kernels_refuse_arrays_that_do_not_agree():
     with pytest.raises(ValueError, match="more than 0 followers"):
         level(size=0)
     with pytest.raises(ValueError, match="must agree"):
-        level(counts=ints(2))
+        level(counts=[0, 0])
     with pytest.raises(ValueError, match="must agree"):
-        level(shared=ints(2))
+        level(shared=[0, 0])
     with pytest.raises(ValueError, match="weigh"):
         kernels.weigh(ints(2), ints(0), np.zeros(4, np.float32), ints(2, 4), np.zeros(0, np.float32))
     for first, stop in ((-1, 1), (0, 2)):  # of one follower
