@@ -71,7 +71,7 @@ WORKLOADS = {
 # The bag in its plain order, of which more is measured than the step.
 SIZES = [name for name, one in WORKLOADS.items() if one.make is build and one.config.model == "bag"]
 # What a copy on every core trains; and, where different models train side by side, how many steps a second of
-# each count as one core's work: about what an AMD EPYC (Zen 5) does, the machine of the README's figures.
+# each count as one core's work: about what an AMD EPYC (Zen 5) does.
 RATED = ("64x3x32", "mlp-256x8x32", "gpt-16x16x32")
 MIXED = {"64x3x32": 130_000, "mlp-256x8x32": 8_000, "gru-64x16x16": 1_000, "gpt-16x16x32": 7_000}
 

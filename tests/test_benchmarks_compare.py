@@ -117,6 +117,7 @@ def test_many_machines_are_one_table_the_fastest_first(capsys, tmp_path):
             entry("step[64x3x32]", speeds(step, seed)),
             entry("step[256x8x64]", speeds(step * (1 + 3 * (seed == 2)), seed)),
             entry("rate[64x3x32]", speeds(rate, seed)),
+            entry("rate_mixed", speeds(rate * (1 + 3 * (seed == 2)), seed)),
         ]
         files.append(tmp_path / f"{seed}.json")
         files[-1].write_text(json.dumps(content(seed) | {"benchmarks": rows}))
@@ -126,7 +127,7 @@ def test_many_machines_are_one_table_the_fastest_first(capsys, tmp_path):
     assert [line[:2] for line in lines[1:]] == [["C", "machine 2"], ["A", "machine 0"], ["B", "machine 1"]]
     assert lines[0][1:3] == ["step[64x3x32]", "to A"] and lines[1][5] == "faster" and lines[3][5] == "slower"
     near = [[round(float(line[i]), 1) for i in (-2, -1)] for line in lines[1:]]
-    assert near == [[4.0, 0.2], [1.0, 1.0], [0.5, 2.0]], "geometric means: of 2 and 8, and of the rates"
+    assert near == [[4.0, 0.5], [1.0, 1.0], [0.5, 2.0]], "geometric means: of 2 and 8, and of rates"
     details = out.split("\n\n")[2].splitlines()
     assert details[0].split() == ["benchmark", "unit", "A", "B/A", "C/A"]
     ratios = [float(cell) for cell in details[1].split()[-2:]]

@@ -284,6 +284,10 @@ def test_a_last_second_that_was_cut_off_says_nothing_about_the_clock():
     assert (found["taken"], found["clock"]) == (pytest.approx(0, abs=0.001), 0.0)
 
 
+def test_a_last_visit_that_was_cut_off_says_nothing_about_how_far_visits_lie_apart():
+    assert probe.judge(np.full(350, 0.001))["visible"] == probe.LEAST_EFFECT
+
+
 def test_a_short_look(monkeypatch):
     activity = {"others_busy_cores": 0.5, "seconds": 0.06}
     monkeypatch.setattr(probe, "Activity", lambda: SimpleNamespace(so_far=lambda: activity))

@@ -209,6 +209,20 @@ def test_dreamed_words_end_at_twice_the_longest_of_the_list():
     assert all(word.startswith("aa") for word in samples.words)
 
 
+def test_dreaming_stops_when_it_is_told_to():
+    learned = learn(plan_of(steps=1), Corpus.of(Words(["ab", "ba"], 0), None, seed=0))
+    never_given = sampling.Wanted(shortest=1000)
+    asked = []
+    samples = dream_words(learned, 3, wanted=never_given, stop=lambda: asked.append("once") or True)
+    assert (samples.words, asked) == ([], ["once"])
+
+
+@pytest.mark.parametrize(("words", "longest"), [(["ab", "ba"], 4), (["ababab", "ba"], 6)])
+def test_the_longest_word_is_of_all_that_a_model_has_learned_from(words, longest):
+    known = learn(plan_of(steps=1), Corpus.of(Words(["abab", "b"], 0), None, seed=0)).checkpoint
+    assert Corpus.of(Words(words, 0), None, seed=0, known=known).longest == longest
+
+
 def test_a_curve_begins_untrained_and_falls():
     corpus = Corpus.of(NAMES, None, seed=0)
     seen = []
