@@ -211,10 +211,11 @@ def test_ours_makes_as_many_steps_as_it_is_asked(monkeypatch):
     assert made == [70]
 
 
-def test_the_deviation_is_that_of_the_worst_parameter():
+@pytest.mark.parametrize("off", [0.25, -0.25])
+def test_the_deviation_is_that_of_the_worst_parameter(off):
     class Off(command.PEERS["numpy"].load()):
         def weights(self):
-            return {"E": self.E, "W": self.W + np.where(np.arange(32) == 3, 0.25, 0)}
+            return {"E": self.E, "W": self.W + np.where(np.arange(32) == 3, off, 0)}
 
     seen = []
 
