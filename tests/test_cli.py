@@ -511,13 +511,14 @@ def test_ctrl_c_ends_training_and_prints_what_was_learned():
 
 @posix
 def test_ctrl_c_before_training(tmp_path):
-    """While it waits for words from a pipe, which can be opened here once it has been opened there."""
+    """While it waits for words from a pipe, which can be opened here once it has been opened there. (A signal
+    in the moment before it waits does not wake it, but the end of the pipe does.)"""
     os.mkfifo(tmp_path / "words")
     with tempfile.TemporaryFile() as out, open(os.devnull) as nothing:
         run = Running(("-m", "autollm", "train", "--data", str(tmp_path / "words")), nothing, out, out)
         with open(tmp_path / "words", "wb"):
             run.send_signal(signal.SIGINT)
-            assert run.wait() == 130
+        assert run.wait() == 130
         out.seek(0)
         assert out.read() == b"autollm: interrupted\n"
 
