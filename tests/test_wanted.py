@@ -17,7 +17,7 @@ from autollm.learning.examples import make_sequences, make_text, make_windows
 from autollm.learning.experiment import Corpus
 from autollm.learning.sampling import Wanted, dream_wanted
 from autollm.learning.words import Words
-from autollm.models import nets
+from autollm.models import configure, nets
 
 
 def endless(words):
@@ -140,7 +140,7 @@ def test_long_words_are_dreamed_alike_by_train_and_sample(capsys, tmp_path):
 )
 def test_learning_goes_on_with_every_model(capsys, tmp_path, model, more):
     saved, better = tmp_path / "model", tmp_path / "better"
-    size = ["--dim", "8"] if model != "bigram" else ["--context", "1"]
+    size = ["--dim", "8"] if "dim" in configure(model.split()[0]).sizes else ["--context", "1"]
     budget = ["--steps", "60", "--json", "--samples", "2"]
     first = json.loads(run(capsys, train, "--model", *model.split(), *size, *budget, "--save", saved).out)
     still = json.loads(run(capsys, train, "--from", saved, "--json", "--steps", 1, "--lr", 1e-30).out)
