@@ -38,7 +38,7 @@ class _TileModel(models.PrimitiveModel):
 
 VECTOR, TILE = _Vector(f"float32x{LANES}"), _Tile(f"float32x{ROWS}x{LANES}")
 OFFSET, NUMBER, NOTHING = types.intp, types.float32, types.void
-ARRAY = types.Array  # of float32, C-contiguous, unless a builder says otherwise
+ARRAY = types.Array  # C-contiguous, of float32 or what `array_of` says
 EITHER = object()  # a vector, or a number that stands for the vector with that number in every lane
 
 
@@ -81,7 +81,7 @@ def _register(function, result, kinds, array_of, build):
     """Tell numba that `function` takes arguments of these kinds, and what they compile to."""
 
     def fits(given, wanted):
-        if wanted is types.Array:
+        if wanted is ARRAY:
             return isinstance(given, types.Array) and given.dtype == array_of and given.layout == "C"
         if wanted in (VECTOR, TILE):
             return given == wanted
@@ -95,7 +95,7 @@ def _register(function, result, kinds, array_of, build):
             if len(given) != len(kinds) or not all(map(fits, given, kinds)):
                 return None
             pairs = zip(given, kinds, strict=True)
-            return signature(result, *(g if w is types.Array else w for g, w in pairs))
+            return signature(result, *(g if w is ARRAY else w for g, w in pairs))
 
     @lower_builtin(function, *kinds)
     def lower(context, b, sig, values):

@@ -195,6 +195,7 @@ def test_the_first_host_has_the_scheduler_and_a_worker_too(monkeypatch):
     assert hosts == ["one", "one", "two"]
     assert [one.get("username") for one in options["connect_options"]] == ["me", "me", None]
     assert options["remote_python"] == by_ssh.PYTHON
+    assert options["worker_class"] == "distributed.Worker"
     assert options["scheduler_options"] == {"idle_timeout": "60 s"}
     monkeypatch.setattr(sys.modules["distributed"], "SSHCluster", lambda *_, **__: 1 / 0)
     with pytest.raises(RuntimeError, match="division by zero"):

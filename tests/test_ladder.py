@@ -305,9 +305,8 @@ def test_estimated_losses_are_called_so(capsys, data, monkeypatch):
     assert cli.run(lambda: ladder.main(arguments)) == 0
     assert re.search(r"the losses are estimated on \d{3} of [\d,]+ examples\n", capsys.readouterr().err)
     for model in ("bag", "gpt"):  # examples are places of windows, or of words
-        assert (
-            cli.run(lambda model=model: train.main(["--data", data, "--steps", "5", "--model", model])) == 0
-        )
+        arguments = ["--data", data, "--steps", "5", "--model", model]
+        assert cli.run(lambda arguments=arguments: train.main(arguments)) == 0
         said = capsys.readouterr().err
         told = re.search(r"the losses are estimated on (\d+) of ([\d,]+) examples\n", said)
         assert (int(told[2].replace(",", "")) > 5000) == (model == "bag") and int(told[1]) < 1000
