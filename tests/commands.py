@@ -28,27 +28,19 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: socket.socket | None = None
 
-    def start(self, request: dict[str, Any], descriptors: list[int]) -> int:
-        """Begin a run; its process id."""
+    def start(self, request: dict[str, Any], descriptors: list[int]) -> socket.socket:
+        """Begin a run; where its process id can be read, and its status when it has ended."""
         if self.channel is None:
             self.channel, theirs = socket.socketpair()
             command = [sys.executable, str(WARM), str(theirs.fileno()), self.kind]
             self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
             theirs.close()
         content = json.dumps(request).encode()
-        socket.send_fds(self.channel, [len(content).to_bytes(4, "big")], descriptors)
+        answers, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self.channel, [len(content).to_bytes(4, "big")], [*descriptors, theirs.fileno()])
         self.channel.sendall(content)
-        return self._answer()
-
-    def status(self) -> int:
-        """How the run that was begun last has ended."""
-        return self._answer()
-
-    def _answer(self) -> int:
-        assert self.channel
-        answer = self.channel.recv(8, socket.MSG_WAITALL)
-        assert len(answer) == 8, "the warm process has died"
-        return int.from_bytes(answer, "big", signed=True)
+        return answers
 
     def close(self) -> None:
         if self.channel and self.process:
@@ -64,15 +56,22 @@ class Running:
     """A run of `python ...` that goes on, as subprocess.Popen has it."""
 
     def __init__(self, arguments, stdin, stdout, stderr, cwd=None, env=None, warm="autollm"):
-        self.server = SERVERS[warm]
         request = {"argv": arguments, "cwd": str(cwd or os.getcwd()), "env": dict(env or os.environ)}
-        self.pid = self.server.start(request, [stream.fileno() for stream in (stdin, stdout, stderr)])
+        streams = [stream.fileno() for stream in (stdin, stdout, stderr)]
+        self.answers = SERVERS[warm].start(request, streams)
+        self.pid = self._answer()
 
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
     def wait(self) -> int:
-        return self.server.status()
+        with self.answers:
+            return self._answer()
+
+    def _answer(self) -> int:
+        answer = self.answers.recv(8, socket.MSG_WAITALL)
+        assert len(answer) == 8, "the warm process has died"
+        return int.from_bytes(answer, "big", signed=True)
 
 
 def python(*arguments, warm="numba", stdin=b"", stdout=None, cwd=None, env=None):

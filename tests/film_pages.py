@@ -30,6 +30,9 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Every page that is opened would get processes and frames of its own, which takes longer than to show it.
+    "--disable-site-isolation-trials",
+    "--disable-features=IsolateOrigins,site-per-process,RenderDocument",
 ]
 PATIENCE = 60  # seconds, after which what a page should do has failed
 

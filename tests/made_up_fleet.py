@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -94,7 +93,8 @@ import distributed
 with distributed.Client({address!r}) as client:
     client.wait_for_workers({count}, timeout=60)
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    done = python("-c", code, warm="fleet")
+    assert done.returncode == 0, done.stderr
 
 
 def wait_for_pid(log):

@@ -76,4 +76,5 @@ async def pass_on(source: asyncio.StreamReader, target: asyncssh.SSHWriter) -> N
 
 
 if __name__ == "__main__":
+    os.setsid()
     asyncio.run(serve(Path(sys.argv[1]), sys.argv[2:]))

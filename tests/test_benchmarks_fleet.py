@@ -6,15 +6,15 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from commands import python
+from commands import Running, python
 from made_up_fleet import have_ended, interrupt_fleet, run_fleet, wait_for_workers
 from made_up_results import content
 
@@ -30,9 +30,10 @@ from benchmarks.fleet import on_host
 ROOT = Path(__file__).parent.parent
 
 
-# A scheduler and workers, by a process that has imported Dask once for all of them.
+# A scheduler and workers, in a session of their own, of a process that has imported Dask for them all.
 CLUSTER = """
 import os, sys
+os.setsid()
 import distributed
 from distributed.cli import dask_scheduler, dask_worker
 
@@ -60,22 +61,18 @@ def fleet(tmp_path):
     started = []
 
     def start(labels):
-        cluster = subprocess.Popen(
-            [sys.executable, "-c", CLUSTER, tmp_path / "scheduler.json", *labels],
-            env=os.environ | {"AUTOLLM_TEST_LOG": str(tmp_path / "log")},
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(cluster)
-        return cluster.stdout.readline().strip()
+        environment = os.environ | {"AUTOLLM_TEST_LOG": str(tmp_path / "log"), "TMPDIR": str(tmp_path)}
+        reading, writing = os.pipe()
+        with open(reading) as address, open(os.devnull, "r+") as nothing:
+            with open(writing, "w") as told:
+                arguments = "-c", CLUSTER, str(tmp_path / "scheduler.json"), *labels
+                started.append(Running(arguments, nothing, told, nothing, tmp_path, environment, "fleet"))
+            return address.readline().strip()
 
     yield start
     for cluster in started:
         os.killpg(cluster.pid, signal.SIGKILL)
-        cluster.communicate()
+        cluster.wait()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -117,8 +114,8 @@ def test_ctrl_c_ends_the_runs_and_leaves_the_cluster(fleet, tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_ctrl_c_in_a_terminal_reaches_the_workers_too(tmp_path):
-    environment = {on_host.LABEL: "sleepy", "AUTOLLM_TEST_LOG": str(tmp_path / "log")}
-    done, suite = interrupt_fleet(tmp_path, ["--local", "1"], kill=os.killpg, **environment)
+    told = {on_host.LABEL: "sleepy", "AUTOLLM_TEST_LOG": str(tmp_path / "log"), "TMPDIR": str(tmp_path)}
+    done, suite = interrupt_fleet(tmp_path, ["--local", "1"], kill=os.killpg, **told)
     assert (done.returncode, done.stdout) == (130, "")
     assert [line.split(":")[0] for line in done.stderr.splitlines()][1:] == ["sleepy", "autollm"]
     assert have_ended([suite])
@@ -136,7 +133,8 @@ def test_a_scheduler_that_is_not_there(monkeypatch, capsys, tmp_path):
     assert "no cluster at tcp://127.0.0.1:9" in done.stderr
 
 
-def test_never_two_at_once_on_one_host():
+def test_never_two_at_once_on_one_host(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with on_host.only_one("test"):
         with pytest.raises(on_host.Busy), on_host.only_one("test"):
             pass

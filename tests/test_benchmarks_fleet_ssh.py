@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import Running
 from made_up_fleet import have_ended, interrupt_fleet, run_fleet
 
 pytest.importorskip("distributed", reason="the fleet extra is not installed")
@@ -18,6 +18,7 @@ from autollm.errors import InputError
 from benchmarks.compare.runs import load
 from benchmarks.fleet import by_ssh
 
+SERVERS = str(Path(__file__).with_name("ssh_servers.py"))
 in_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 
@@ -32,22 +33,21 @@ def servers(tmp_path, monkeypatch):
 
     def start(*names):
         (tmp_path / "hosts").write_text("# mine\n\n" + "".join(f"{name}\n" for name in names))
-        environment = os.environ | {"AUTOLLM_TEST_LOG": str(tmp_path / "log")}
+        environment = os.environ | {"AUTOLLM_TEST_LOG": str(tmp_path / "log"), "TMPDIR": str(tmp_path)}
         environment.pop("PYTHONPATH", None)
-        process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("ssh_servers.py"), tmp_path / ".ssh", *names],
-            env=environment,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        started.append(process)
-        assert process.stdout.readline() == b"ready\n"
-        return lambda: in_session(process.pid) - {process.pid}
+        arguments = SERVERS, str(tmp_path / ".ssh"), *names
+        reading, writing = os.pipe()
+        with open(reading) as said, open(os.devnull, "r+") as nothing:
+            with open(writing, "w") as out:
+                started.append(Running(arguments, nothing, out, nothing, env=environment, warm="fleet"))
+            assert said.readline() == "ready\n"
+        session = started[-1].pid
+        return lambda: in_session(session) - {session}
 
     yield start
     for process in started:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.wait()
 
 
 def in_session(session):

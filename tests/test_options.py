@@ -320,7 +320,7 @@ def test_help_names_every_option_and_gives_an_example_that_can_be_parsed(capsys,
         assert all(name in text for name in option.option_strings)
         if option.default not in (None, False, ""):
             assert "default" in option.help, option.dest
-    assert len(text.splitlines()) <= 60, "it fits a screen"
+    assert len(text.splitlines()) <= 52 + len(MODELS), "it fits a screen; a model takes a line in the table"
     example = re.search(rf"example:  autollm {command} (.*)", text)[1]
     COMMANDS[command].build_parser().parse_args(shlex.split(example))
 

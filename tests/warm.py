@@ -66,20 +66,36 @@ def serve(channel: socket.socket) -> None:
     """Fork for every request, until the tests have gone."""
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.environ.get("PYTHONPATH") else []
     del sys.path[: 1 + len(given)]  # the folder of this file, and what is this process's own
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how those that wait have ended
     while True:
-        head, descriptors, *_ = socket.recv_fds(channel, 4, 3)
+        head, descriptors, *_ = socket.recv_fds(channel, 4, 4)
         if len(head) < 4:
             return
         request = json.loads(channel.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
-        child = os.fork()
-        if not child:
+        if not os.fork():
             channel.close()
-            os._exit(run(request, descriptors))
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            wait_for(request, descriptors)
+            os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)
-        channel.sendall(child.to_bytes(8, "big"))
-        _, status = os.waitpid(child, 0)
-        channel.sendall(os.waitstatus_to_exitcode(status).to_bytes(8, "big", signed=True))
+
+
+def wait_for(request: dict[str, Any], descriptors: list[int]) -> None:
+    """Make the run in a copy, and tell who asked for it its process id, then its exit status. Meanwhile other
+    runs can begin."""
+    *streams, answer = descriptors
+    child = os.fork()
+    if not child:
+        os.close(answer)
+        os._exit(run(request, streams))
+    for stream in streams:
+        os.close(stream)
+    told = socket.socket(fileno=answer)
+    told.sendall(child.to_bytes(8, "big"))
+    _, status = os.waitpid(child, 0)
+    with contextlib.suppress(BrokenPipeError):  # who asked has gone
+        told.sendall(os.waitstatus_to_exitcode(status).to_bytes(8, "big", signed=True))
 
 
 def run(request: dict[str, Any], descriptors: list[int]) -> int:
@@ -122,11 +138,14 @@ def run(request: dict[str, Any], descriptors: list[int]) -> int:
 
 
 def start(words: list[str]) -> None:
-    """Run what `python` is told to: `-m module ...` or `-c code ...`."""
+    """Run what `python` is told to: `-m module ...`, `-c code ...` or `file ...`."""
     kind, what, *_ = words
     sys.orig_argv = [sys.executable, *words]
     sys.argv = [kind, *words[2:]]
-    if kind == "-c":
+    if kind.endswith(".py"):
+        sys.argv = words
+        runpy.run_path(kind, run_name="__main__")
+    elif kind == "-c":
         sys.modules["__main__"] = types.ModuleType("__main__")
         exec(compile(what, "<string>", "exec"), vars(sys.modules["__main__"]))
     elif what == "autollm" and "autollm.__main__" in sys.modules:
