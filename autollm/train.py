@@ -166,9 +166,9 @@ def main(argv: list[str] | None = None) -> int:
     record = recorder.begin if recorder else None
     learned = learn(plan, corpus, tell.watch, model=known.model if known else None, record=record)
     tell.end_progress()
-    unsaved = keep(given.save, lambda path: checkpoint.save(path, learned.checkpoint), tell)
+    unsaved = [keep(given.save, lambda path: checkpoint.save(path, learned.checkpoint), tell)]
     if recorder:
-        unsaved = keep(given.film, lambda path: recorder.write(path, learned), tell) or unsaved
+        unsaved.append(keep(given.film, lambda path: recorder.write(path, learned), tell))
     judgement = judge(learned)
     options.tell_of_estimates(tell, learned, judgement)
     samples = dream_words(
@@ -200,8 +200,8 @@ def main(argv: list[str] | None = None) -> int:
     if samples.words:
         new, count = len(samples.new), len(samples.words)
         tell(f"{new} of {count} samples are new ({new / count:.0%})")
-    if unsaved:
-        raise unsaved
+    if any(unsaved):
+        raise InputError("; ".join(filter(None, unsaved)))
     return interrupts.status
 
 
@@ -257,17 +257,17 @@ def recorder_of(plan: Plan, corpus: Corpus) -> Recorder:
     return Recorder(plan, corpus)
 
 
-def keep(path: str | None, write: Callable[[str], None], tell: Remarks) -> InputError | None:
+def keep(path: str | None, write: Callable[[str], None], tell: Remarks) -> str:
     """Write a file, if one is wanted; why that failed, if it did: what was learned is to be printed all the
     same."""
     if not path:
-        return None
+        return ""
     try:
         write(path)
     except InputError as error:
-        return error
+        return str(error)
     tell(f"saved to {path}")
-    return None
+    return ""
 
 
 def facts(learned: Learned, judgement: Judgement, samples: Samples) -> dict[str, Any]:

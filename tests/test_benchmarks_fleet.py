@@ -195,11 +195,11 @@ class Client:
 
 
 def test_a_host_with_many_workers_is_one_host():
-    epyc, other, m5 = ("k1", "epyc"), ("k2", "epyc"), ("k3", "m5")
-    told = {"tcp://4": epyc, "tcp://1": epyc, "tcp://3": other, "tcp://2": m5, "tcp://5": ("k4", "left out")}
-    hosts = command.hosts_of(Client(told), list(told)[:4])
+    epyc, other, m5, third = ("k1", "epyc"), ("k2", "epyc"), ("k3", "m5"), ("k5", "epyc")
+    told = {"tcp://4": epyc, "tcp://1": epyc, "tcp://3": other, "tcp://2": m5, "tcp://6": third}
+    hosts = command.hosts_of(Client(told | {"tcp://5": ("k4", "left out")}), list(told))
     assert [(host.label, host.worker) for host in hosts] == [
-        ("epyc", "tcp://1"), ("epyc 2", "tcp://3"), ("m5", "tcp://2")
+        ("epyc", "tcp://1"), ("epyc 2", "tcp://3"), ("epyc 3", "tcp://6"), ("m5", "tcp://2")
     ]  # fmt: skip
     assert str(command.Host("m5", "tcp://10.0.0.7:8786")) == "m5 (10.0.0.7)"
 

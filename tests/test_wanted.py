@@ -11,7 +11,7 @@ import pytest
 
 from autollm import cli, sample, train
 from autollm.errors import InputError
-from autollm.learning import alphabet, checkpoint
+from autollm.learning import alphabet, checkpoint, sampling
 from autollm.learning.alphabet import Alphabet, graphemes_of
 from autollm.learning.examples import make_sequences, make_text, make_windows
 from autollm.learning.experiment import Corpus
@@ -113,6 +113,19 @@ def test_words_that_are_held_out_are_not_new(capsys, tmp_path):
 def test_words_that_cannot_be(capsys, arguments):
     assert cli.run(lambda: train.main(arguments)) == 2
     assert re.search(r"error: --longest \d: words of .* are longer", capsys.readouterr().err)
+
+
+def test_what_is_dreamed_in_parts_is_by_dice_that_go_on(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(sampling, "MOST_AT_ONCE", 7)
+    (tmp_path / "list").write_text("a\nb\nc\nd\n")
+    saved = tmp_path / "model"
+    learn = ("--data", tmp_path / "list", "--steps", 10, "--samples", 21, "--json", "--save", saved)
+    for words in (
+        json.loads(run(capsys, train, *learn).out)["samples"],
+        run(capsys, sample, saved, "-n", 21).out.split(),
+    ):
+        assert len(words) == 21
+        assert words[:7] != words[7:14] != words[14:] != words[:7]
 
 
 def test_long_words_are_dreamed_alike_by_train_and_sample(capsys, tmp_path):
