@@ -322,6 +322,7 @@ def test_a_process_of_its_own_is_told_what_to_measure(monkeypatch):
     answer = done(out='chatter\n{"a": 1.5, "b": 2.5}\n')
     monkeypatch.setattr(command.subprocess, "run", lambda line, **more: asked.append((line, more)) or answer)
     monkeypatch.setenv("AUTOLLM_TEST", "inherited")
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")  # not inherited
     assert command.in_own_process("numpy", ["a", "b"], 0.25) == {"a": 1.5, "b": 2.5}
     ((line, more),) = asked
     where = "--worker", "numpy", "--workloads", "a,b", "--seconds", "0.25"
