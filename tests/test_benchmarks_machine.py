@@ -329,12 +329,23 @@ class Clock:
 
 
 def test_loops_beside_a_visit_count_what_their_turns_do():
-    """A turn of the one takes a millisecond, one of the other two, and these count three each."""
+    """A turn of the one takes 20 microseconds, one of the other 40, and these count three each."""
     clock = Clock()
-    loops = {"a": (clock.turns(1), 1.0), "b": (clock.turns(2), 3.0)}
+    loops = {"a": (clock.turns(0.02), 1.0), "b": (clock.turns(0.04), 3.0)}
     found = calibrators.beside(loops, 0.5, clock)
-    assert found == {"a": pytest.approx(1000.0), "b": pytest.approx(1500.0)}
-    assert clock.now == pytest.approx(1.1, abs=0.1), "each for as long as was asked"
+    assert found == {"a": pytest.approx(50_000.0), "b": pytest.approx(75_000.0)}
+    assert clock.now == pytest.approx(1.05, abs=0.05), "each for as long as was asked"
+
+
+def test_what_it_costs_to_call_a_loop_hardly_counts():
+    """A microsecond, where a turn takes 0.1 microseconds."""
+    clock = Clock()
+
+    def run(n):
+        clock.now += 1e-6 + n * 1e-7
+
+    (found,) = calibrators.beside({"fma": (run, 1.0)}, 0.01, clock).values()
+    assert 0.985e7 < found < 1e7
 
 
 def test_a_speed_relative_to_others_is_that_of_all_rounds(monkeypatch):
