@@ -108,6 +108,23 @@ def test_60_steps_teach_something(name, seed):
 
 
 @each_net
+def test_the_mean_loss_is_that_of_all_letters_however_they_are_divided(name):
+    """Each letter counts as much as any other, whether it is worked out with many or with few."""
+    words = ["a", "ab", "abcdefg", "gfedcbaab", "c"]  # of 25 letters, with their ends
+    alphabet, config = Alphabet.of(words), small(name)
+    model = build(config, alphabet.size, seed=3)
+    for number, param in enumerate(parameters(model).values()):
+        param.v += np.sin(number + np.arange(param.v.size)).astype(np.float32).reshape(param.v.shape)
+    examples = examples_for(model, words, alphabet, config.context)
+    total = 0.0
+    for one in (examples[i : i + 1] for i in range(len(examples))):
+        letters, targets = one.pairs()
+        total += xent_from_logits(model(letters), targets).v * np.count_nonzero(targets != PADDING)
+    for size in (1, 10, 20, 4096):
+        assert mean_loss(model, examples, size) == pytest.approx(total / 25, rel=1e-5)
+
+
+@each_net
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("V", [V, 40])  # fewer letters than the batch has, and more
 def test_gradients_are_the_slopes_of_the_loss(name, seed, V):
