@@ -73,7 +73,7 @@ def test_links_to_files_lead_somewhere(document):
 def test_ci_runs_the_readmes_commands():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "pip install -q -e '.[dev]'" in README and "pip install -q -e '.[dev]'" in script
-    assert ".venv/bin/pytest\n" in README and "\npytest\n" in script
+    assert ".venv/bin/pytest -n auto\n" in README and "\npytest -n auto\n" in script
 
 
 def run_pytest(*arguments, **where):
