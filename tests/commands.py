@@ -8,8 +8,10 @@ interpreter decides (closed streams, signals that it ignores), is tested in fres
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -107,6 +109,45 @@ def fresh(*arguments, **where):
 def installed(*arguments, **where):
     """The same with the command that is installed."""
     return _whole([str(Path(sys.executable).with_name("autollm")), *arguments], **where)
+
+
+class Screen(io.TextIOWrapper):
+    """A terminal in this process, and what it got."""
+
+    def __init__(self, encoding="utf-8"):
+        super().__init__(io.BytesIO(), encoding=encoding, newline="")
+
+    def isatty(self):
+        return True
+
+    @property
+    def shown(self):
+        """What a person sees: all that was written and flushed."""
+        return self.buffer.getvalue().decode()
+
+
+def on_a_terminal(*arguments, interrupt=None):
+    """Run with standard error on a terminal; the run, and what the terminal got. When it shows the text
+    `interrupt`, Ctrl-C is sent."""
+    import pty
+    import tty
+
+    master, slave = pty.openpty()
+    tty.setraw(slave)  # or it puts "\r" before every "\n"
+    shown = b""
+    with tempfile.TemporaryFile() as out, open(os.devnull) as nothing, open(slave, "wb", 0) as terminal:
+        run = Running(("-m", "autollm", *arguments), nothing, out, terminal)
+        terminal.close()
+        with contextlib.suppress(OSError):  # which says that the other end is closed
+            while piece := os.read(master, 4096):
+                shown += piece
+                if interrupt and interrupt in shown:
+                    run.send_signal(signal.SIGINT)
+                    interrupt = None
+        os.close(master)
+        status = run.wait()
+        out.seek(0)
+        return subprocess.CompletedProcess(arguments, status, out.read().decode()), shown
 
 
 def _whole(command, stdin=b"", stdout=None, cwd=None, env=None):

@@ -1,31 +1,22 @@
-"""The commands, as a user types them."""
+"""The commands, as a user types them, and what they print."""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 import pytest
-from commands import Running, autollm, fresh, installed, python
+from commands import Screen, autollm, fresh, installed, python
 
-from autollm import cli, ladder, remarks, sample, train
-from autollm.errors import DivergedError
-from autollm.interrupts import interrupts
+from autollm import cli, remarks, train
 from autollm.learning import checkpoint
 from autollm.learning.alphabet import Alphabet
-from autollm.learning.checkpoint import Checkpoint
 from autollm.learning.examples import Examples
 from autollm.learning.experiment import Corpus, Judgement, Learned, Samples
 from autollm.learning.plan import make_plan
@@ -34,17 +25,6 @@ from autollm.learning.training import Run
 from autollm.models import build, configure
 
 QUICK = ("--steps", "100", "--samples", "3")
-posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, /dev/full, shells")
-
-
-def refused_here(capsys, *arguments, command=train):
-    """The one line that a refused command prints, in this process, before anything is learned."""
-    with mock.patch.object(train, "learn", None):
-        assert cli.run(lambda: command.main(list(arguments))) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert re.fullmatch(r"autollm: error: .+\n", err), err
-    return err
 
 
 @pytest.fixture(scope="module")
@@ -150,21 +130,6 @@ def test_every_command_is_a_module_too(command):
     done = python("-m", f"autollm.{command}", "--help")
     assert done.returncode == 0
     assert done.stdout == autollm(command, "--help").stdout
-
-
-class Screen(io.TextIOWrapper):
-    """A terminal in this process, and what it got."""
-
-    def __init__(self, encoding="utf-8"):
-        super().__init__(io.BytesIO(), encoding=encoding, newline="")
-
-    def isatty(self):
-        return True
-
-    @property
-    def shown(self):
-        """What a person sees: all that was written and flushed."""
-        return self.buffer.getvalue().decode()
 
 
 def test_a_terminal_gets_codes_for_letters_that_it_cannot_show(monkeypatch):
@@ -295,319 +260,3 @@ def test_a_first_run_says_that_it_compiles(capsys, monkeypatch, made_up, is_firs
     lines = capsys.readouterr().err.splitlines()[2:]  # the first two are about the words
     how = "3 kernels compiled, first run only: 1.50 s" if is_first else "4 kernels loaded: 1.50 s"
     assert lines[: len(told) + 1] == [*told, how]
-
-
-# --- what goes wrong -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("option", ["--seconds", "--lr", "--clip", "--temperature"])
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e999", "one", ""])
-def test_amounts_that_make_no_sense(capsys, option, value):
-    line = refused_here(capsys, f"{option}={value}")
-    assert f"{option}: {value!r} is not a finite number above 0" in line
-
-
-@pytest.mark.parametrize("option", ["--steps", "--batch", "--context", "--dim"])
-@pytest.mark.parametrize("value", ["0", "-3", "1.5", "many", "99999999999999999999"])
-def test_sizes_that_make_no_sense(capsys, option, value):
-    line = refused_here(capsys, f"{option}={value}")
-    assert f"{option}: {value!r} is not a whole number from 1 to" in line
-
-
-@pytest.mark.parametrize("option", ["--seed", "--samples"])
-def test_negative_numbers(capsys, option):
-    assert f"{option}: '-1' is not a whole number from 0 to" in refused_here(capsys, f"{option}=-1")
-
-
-@pytest.mark.parametrize(
-    "sizes",
-    ["--batch=1000000000", "--context=1000000 --data=names-32k", "--dim=1000000 --batch=900000"],
-)
-def test_sizes_beyond_memory(capsys, sizes):
-    line = refused_here(capsys, *sizes.split())
-    assert re.search(r"these sizes need about [\d,.]+ GB of memory, and this machine has [\d,.]+ GB", line)
-
-
-def test_a_model_that_is_too_deep(capsys):
-    deep = "--model", "gpt", "--layers", "100", "--dim", "4", "--steps", "1", "--quiet"
-    assert "choose fewer --layers" in refused_here(capsys, *deep)
-
-
-def test_options_that_do_not_exist_or_exclude_each_other(capsys):
-    assert "--wings" in refused_here(capsys, "--wings", "2")
-    assert "'cat' (choose from" in refused_here(capsys, "--optimiser", "cat")
-    assert "'cat' (choose from" in refused_here(capsys, "--schedule", "cat")
-    assert "'nan' is not a finite number" in refused_here(capsys, "--lr", "nan")
-    assert "not allowed with" in refused_here(capsys, "--seconds", "1", "--steps", "5")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "at least 2 different words"),
-        (b"emma", "found only one"),
-        (b"\xff", "not UTF-8"),
-        (b"a\0\nb", "control"),
-    ],
-)
-def test_unusable_data(capsys, tmp_path, content, message):
-    path = tmp_path / "words.txt"
-    path.write_bytes(content)
-    line = refused_here(capsys, "--data", str(path))
-    assert message in line and str(path) in line
-
-
-def test_missing_data_and_folders(capsys, tmp_path):
-    missing = str(tmp_path / "missing")
-    assert f"cannot read '{missing}': No such file or directory; give" in refused_here(
-        capsys, "--data", missing
-    )
-    assert "directory" in refused_here(capsys, "--data", str(tmp_path))
-
-
-def test_a_prefix_with_an_unknown_letter(capsys, trained):
-    message = "'7' in 'ma7' is not in the alphabet"
-    assert message in refused_here(capsys, "--prefix", "ma7")
-    assert message in refused_here(capsys, trained[1], "--prefix", "ma7", command=sample)
-
-
-def test_models_that_cannot_be_read(capsys, tmp_path):
-    assert "cannot read the model" in refused_here(capsys, str(tmp_path / "missing"), command=sample)
-    foreign = tmp_path / "foreign"
-    foreign.write_bytes(b"emma\nolivia\n" * 20)
-    assert "not a safetensors file" in refused_here(capsys, str(foreign), command=sample)
-    assert foreign.read_bytes() == b"emma\nolivia\n" * 20
-    assert "it is a folder" in refused_here(capsys, str(tmp_path), command=sample)
-
-
-def test_a_target_that_cannot_be_written_is_refused_before_training(capsys, tmp_path):
-    missing = str(tmp_path / "no" / "model")
-    assert "cannot save to" in refused_here(capsys, "--save", missing)
-    assert "not a regular file" in refused_here(capsys, "--save", str(tmp_path))
-    assert "a file needs a name" in refused_here(capsys, "--save", "")
-
-
-@posix
-def test_a_disk_that_fills_up_while_saving_loses_nothing(tmp_path):
-    """A limit on the size of files that are written acts like a full disk."""
-    target = tmp_path / "model"
-    config = configure("bag", dim=2)
-    checkpoint.save(str(target), Checkpoint(build(config, 3), config, Alphabet("ab"), 4))
-    older = target.read_bytes()
-    program = (
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
-        "from autollm import cli, train\n"
-        f"cli.end(lambda: train.main(['--steps', '100', '--dim', '64', '--save', {str(target)!r}]))"
-    )
-    done = python("-c", program, warm="autollm")
-    assert done.returncode == 2
-    assert "Samples:" in done.stdout, "what was learned is printed all the same"
-    assert f"autollm: error: cannot save to {target}: File too large" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert target.read_bytes() == older
-    assert os.listdir(tmp_path) == ["model"]
-
-
-@posix
-def test_standard_output_on_a_full_disk():
-    with open("/dev/full", "w") as full:
-        done = autollm("train", *QUICK, "--quiet", stdout=full)
-    assert done.returncode == 2
-    assert done.stderr == "autollm: error: cannot write: No space left on device\n"
-
-
-ENDING = """
-import atexit, sys
-from autollm import cli
-from autollm.errors import InputError
-
-class Left:
-    def __del__(self):
-        print("taken apart", flush=True)
-
-def command():
-    print("printed, not flushed")
-    {last}
-
-left = Left()
-left.itself = left  # only the end of the interpreter takes it apart
-atexit.register(print, "exit function")
-cli.end(command)
-print("not reached")
-"""
-
-
-@pytest.mark.parametrize(
-    ("last", "status", "told"),
-    [
-        ("return 0", 0, ""),
-        ("return 7", 7, ""),
-        ("raise InputError('no')", 2, "autollm: error: no\n"),
-        ("raise KeyboardInterrupt", 130, "autollm: interrupted\n"),
-        ("cli.Parser(usage='so').parse_args(['--help'])", 0, ""),
-    ],
-)
-def test_a_command_ends_its_process_at_once_and_loses_nothing(last, status, told):
-    done = subprocess.run(
-        [sys.executable, "-c", ENDING.format(last=last)], capture_output=True, text=True, timeout=60
-    )
-    assert (done.returncode, done.stderr) == (status, told)
-    shown = done.stdout.splitlines()
-    assert (shown[0], shown[-1]) == ("printed, not flushed", "exit function")
-    assert "taken apart" not in shown
-
-
-def test_what_is_no_expected_error_keeps_its_traceback():
-    code = ENDING.format(last="raise ZeroDivisionError")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.endswith("ZeroDivisionError\n")
-    assert "taken apart" in done.stdout, "the test above would see it"
-
-
-def test_a_profiler_of_a_command_still_reports():
-    done = python("-m", "cProfile", "-m", "autollm.sample", "--help")
-    assert "function calls" in done.stdout
-
-
-@posix
-def test_an_error_after_results_that_cannot_be_written():
-    """Nothing that was printed is lost without a word, also when the command fails afterwards."""
-    code = ENDING.format(last="raise InputError('no')")
-    with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stderr) == (2, "autollm: error: cannot write: No space left on device\n")
-
-
-@posix
-def test_a_closed_standard_input_is_an_empty_one():
-    command = f"{sys.executable} -m autollm.train --steps 5 --samples 1 --data - <&-"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "found none" in done.stderr
-
-
-@posix
-def test_a_reader_that_leaves_early():
-    reader, writer = os.pipe()
-    command = "-m", "autollm", "train", "--steps", "50", "--samples", "20000", "--quiet"
-    with tempfile.TemporaryFile() as err, open(os.devnull) as nothing:
-        with open(writer, "wb") as output:
-            run = Running(command, nothing, output, err)
-        with open(reader) as text:
-            assert text.readline().startswith("Elapsed:")
-        assert run.wait() == 141, "128 + SIGPIPE"
-        err.seek(0)
-        assert err.read() == b"", "nobody is left to tell"
-
-
-@posix
-def test_ctrl_c_ends_training_and_prints_what_was_learned():
-    done, shown = on_a_terminal("train", "--seconds", "100", "--samples", "3", interrupt=b"steps/s")
-    assert done.returncode == 130
-    assert "Final loss:" in done.stdout and " 3 : " in done.stdout
-    assert b"Traceback" not in shown
-
-
-@posix
-def test_ctrl_c_before_training(tmp_path):
-    """While it waits for words from a pipe, which can be opened here once it has been opened there. (A signal
-    in the moment before it waits does not wake it, but the end of the pipe does.)"""
-    os.mkfifo(tmp_path / "words")
-    with tempfile.TemporaryFile() as out, open(os.devnull) as nothing:
-        run = Running(("-m", "autollm", "train", "--data", str(tmp_path / "words")), nothing, out, out)
-        with open(tmp_path / "words", "wb"):
-            run.send_signal(signal.SIGINT)
-        assert run.wait() == 130
-        out.seek(0)
-        assert out.read() == b"autollm: interrupted\n"
-
-
-def test_divergence_saves_nothing(capsys, tmp_path):
-    hasty = "--steps", "2000", "--lr", "1e6", "--save", str(tmp_path / "model")
-    assert cli.run(lambda: train.main(list(hasty))) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert re.search(r"autollm: error: the loss is \S+ after \d+ steps; try a --lr below 1e\+06\n$", err)
-    assert os.listdir(tmp_path) == []
-
-
-def watched(monkeypatch):
-    """What tells of a training, and the screen on which a person watches from now on."""
-    screen = Screen()
-    monkeypatch.setattr(sys, "stderr", screen)
-    return remarks.Remarks(quiet=False), screen
-
-
-def test_a_live_line_says_what_is_trained_and_how_far_it_is(monkeypatch):
-    tell, screen = watched(monkeypatch)
-    tell.task = "bag  "
-    tell.watch(1500, 0.5, 2.34567, 0.25)
-    tell.watch(1600, 0.5, 2.34567, 0.26)  # within a tenth of a second, so it is not shown
-    line = f"\r{'bag   25%  loss 2.346  1,500 steps  3,000 steps/s':<70}"
-    assert screen.shown == line
-    tell.end_progress()
-    tell.end_progress()
-    assert screen.shown == line + "\r" + " " * 70 + "\r", "it is wiped, once"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_what_is_watched(monkeypatch, number):
-    tell, screen = watched(monkeypatch)
-    monkeypatch.setattr(interrupts, "came", number)
-    with pytest.raises(KeyboardInterrupt):
-        tell.watch(1500, 0.5, 2.3, 0.25)
-    assert screen.shown == ""
-
-
-def test_the_ladders_live_line_begins_with_the_models_name(monkeypatch):
-    _, screen = watched(monkeypatch)
-    assert ladder.main(["--data", "names", "--models", "bigram,bag", "--steps", "3"]) == 0
-    assert re.findall(r"\r(\w+) +100%  loss", screen.shown) == ["bigram", "bag"]
-
-
-def test_the_live_line_of_a_model_that_failed_is_wiped(monkeypatch):
-    def diverge(plan, corpus, watch, moments):
-        watch(1, 1.0, 2.0, 0.5)
-        raise DivergedError("the loss is nan")
-
-    monkeypatch.setattr(ladder, "learn", diverge)
-    _, screen = watched(monkeypatch)
-    assert ladder.main(["--data", "names", "--models", "bag", "--steps", "3"]) == 1
-    assert screen.shown.endswith("\r" + " " * 70 + "\r")
-
-
-@posix
-def test_a_live_line_while_a_person_watches():
-    done, shown = on_a_terminal("train", "--steps", "20000", "--samples", "1")
-    assert done.returncode == 0
-    lines = shown.split(b"\r")
-    assert re.fullmatch(rb" *\d+%  loss \d\.\d{3}  [\d,]+ steps  [\d,]+ steps/s *", lines[-3])
-    assert lines[-2] == b" " * len(lines[-3]), "it is wiped at the end"
-    assert lines[-1].endswith(b"samples are new (100%)\n") or b"steps per second" in lines[-1]
-    _, shown = on_a_terminal("train", "--steps", "20000", "--samples", "1", "--quiet")
-    assert shown == b""
-
-
-def on_a_terminal(*arguments, interrupt=None):
-    """Run with standard error on a terminal; the run, and what the terminal got. When it shows the text
-    `interrupt`, Ctrl-C is sent."""
-    import pty
-    import tty
-
-    master, slave = pty.openpty()
-    tty.setraw(slave)  # or it puts "\r" before every "\n"
-    shown = b""
-    with tempfile.TemporaryFile() as out, open(os.devnull) as nothing, open(slave, "wb", 0) as terminal:
-        run = Running(("-m", "autollm", *arguments), nothing, out, terminal)
-        terminal.close()
-        with contextlib.suppress(OSError):  # which says that the other end is closed
-            while piece := os.read(master, 4096):
-                shown += piece
-                if interrupt and interrupt in shown:
-                    run.send_signal(signal.SIGINT)
-                    interrupt = None
-        os.close(master)
-        status = run.wait()
-        out.seek(0)
-        return subprocess.CompletedProcess(arguments, status, out.read().decode()), shown
