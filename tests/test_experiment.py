@@ -255,6 +255,12 @@ def test_how_many_examples_are_judged(vocabulary, judged):
     np.testing.assert_array_equal(found.rows, examples.rows[::stride])
 
 
+def test_of_a_long_list_some_are_judged():
+    """About as many letters as our own list has."""
+    letters = Examples(np.zeros((2**20, 2), np.int32), first=1)
+    assert len(some_of(letters, 27)) == 2**18
+
+
 @pytest.mark.parametrize(("most", "judged"), [(999, 500), (1000, 1000), (1001, 1000)])
 def test_all_are_judged_that_may_be(monkeypatch, most, judged):
     monkeypatch.setattr(experiment, "MOST_JUDGED", most)
