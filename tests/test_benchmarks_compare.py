@@ -204,6 +204,9 @@ def test_failing_below_a_ratio(capsys, tmp_path):
     assert status == 1
     assert "step[64x3x32] (0.5" in err
     assert compared(capsys, "--fail-below", "0.4", *files)[0] == 0
+    third = write(tmp_path / "c.json", 2)  # as fast as the first; the slow one is then the last of three
+    status, _, err = compared(capsys, "--fail-below", "0.9", files[0], third, files[1])
+    assert status == 1 and "step[64x3x32] (0.5" in err
 
 
 def test_noise_or_speed_does_not_fail(capsys, tmp_path):
