@@ -99,7 +99,9 @@ def test_a_supervisor_ends_as_its_command_does(code, status):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_a_supervisor_ends_its_command_when_nobody_holds_its_input():
     """With all that the command has started."""
-    code = "import subprocess; one = subprocess.Popen(['sleep', '600']); print(one.pid, flush=True); one.wait()"
+    code = (
+        "import subprocess; one = subprocess.Popen(['sleep', '600']); print(one.pid, flush=True); one.wait()"
+    )
     command = [sys.executable, "-c", on_host.SUPERVISOR, sys.executable, "-S", "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         child = int(process.stdout.readline())
