@@ -6,10 +6,11 @@ import io
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 import zipfile
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -115,7 +116,11 @@ def test_ctrl_c_ends_the_runs_and_leaves_the_cluster(fleet, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_ctrl_c_in_a_terminal_reaches_the_workers_too(tmp_path):
     told = {on_host.LABEL: "sleepy", "AUTOLLM_TEST_LOG": str(tmp_path / "log"), "TMPDIR": str(tmp_path)}
-    done, suite = interrupt_fleet(tmp_path, ["--local", "1"], kill=os.killpg, **told)
+    with socket.socket() as taken:
+        with suppress(OSError):  # somebody else has taken it
+            taken.bind(("", 8787))  # the port of Dask's dashboards
+            taken.listen()
+        done, suite = interrupt_fleet(tmp_path, ["--local", "1"], kill=os.killpg, **told)
     assert (done.returncode, done.stdout) == (130, "")
     assert [line.split(":")[0] for line in done.stderr.splitlines()][1:] == ["sleepy", "autollm"]
     assert have_ended([suite])

@@ -100,6 +100,8 @@ def cluster(options: argparse.Namespace, logins: Sequence[by_ssh.Login]) -> Iter
                         n_workers=options.local,
                         threads_per_worker=1,
                         dashboard_address=None,
+                        # Even without a dashboard there is a server; at its usual port may be another's.
+                        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                         silence_logs=logging.CRITICAL,
                     )
                 address = stack.enter_context(workers)
