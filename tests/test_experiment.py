@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from autollm import train as train_command
 from autollm.errors import InputError
 from autollm.learning import experiment, sampling
 from autollm.learning.alphabet import Alphabet
@@ -68,6 +69,8 @@ def test_another_seed_holds_out_other_words():
 def test_how_many_are_held_out(words, held_out):
     corpus = Corpus.of(Words(read_words("names-32k").distinct[:words], 0), None, seed=0)
     assert (len(corpus.training), len(corpus.held_out)) == (words - held_out, held_out)
+    help_text = " ".join(train_command.build_parser().format_help().split())
+    assert "to judge by (default: of 1000 or more 1 in 10, up to 1000)" in help_text, "as it is said"
 
 
 def test_two_words_must_be_left_to_learn_from():
