@@ -98,6 +98,7 @@ REFUSED = {
     "Latin 1": (b"emma\n1\ncontrase\xf1a\n", {}, "line 3 is not UTF-8 text: .*'contraseña'.* cp1252"),
     "a byte that is nothing": (b"a\nb\r\n\x81\n", {}, "line 3 is not UTF-8 text: byte 0x81; --encoding NAME"),
     "the same in old lines": (b"a\rb\r\x81\r", {}, "line 3 is not UTF-8 text"),
+    "Latin 1 in old lines": (b"emma\r1\rcontrase\xf1a\r", {}, "line 3 is .*'contraseña'.* cp1252"),
     "cut in a letter": ("zoé".encode()[:-1], {}, "line 1 is not UTF-8"),
     "halves in UTF-8": (b"\xed\xa0\x80\nb", {}, "line 1 is not UTF-8"),
     "UTF-16 cut": (codecs.BOM_UTF16_LE + b"a\0\n\0b", {}, "line 2 is not UTF-16 text"),

@@ -13,7 +13,7 @@ from autollm.bricks.pointwise import add
 from autollm.errors import DivergedError
 from autollm.learning.alphabet import Alphabet
 from autollm.learning.batches import batches
-from autollm.learning.examples import Examples, make_windows
+from autollm.learning.examples import Examples, examples_for, make_windows
 from autollm.learning.optim import OPTIMISERS, SCHEDULES, SGD, flatten
 from autollm.learning.plan import Budget, make_plan
 from autollm.learning.training import check_loss, mean_loss, train
@@ -55,6 +55,22 @@ def losses_of_fixed_steps(kind, steps=20):
 @pytest.mark.parametrize("kind", [Bag, ReorderedBag])
 def test_the_losses_of_20_steps(kind):
     np.testing.assert_allclose(losses_of_fixed_steps(kind), GOLDEN, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "gpt"])
+def test_the_decay_is_that_of_so_many_letters(kind, monkeypatch):
+    """And ends of words; not of so many words, where a model reads whole ones."""
+    told = []
+
+    def optimiser(params, targets):
+        told.append(targets)
+        return SGD(params)
+
+    monkeypatch.setitem(OPTIMISERS, "adamw", optimiser)
+    plan = make_plan(configure(kind), Budget(steps=1), optimiser="adamw")
+    model = build(plan.config, ALPHABET.size)
+    train(model, examples_for(model, WORDS, ALPHABET, plan.config.context), plan)
+    assert told == [sum(len(word) + 1 for word in WORDS)]
 
 
 def test_both_orders_give_the_same_loss_and_gradients():
