@@ -15,9 +15,7 @@ from numba import njit
 FMA_CHAIN = 8  # multiply-adds with each number that is loaded; more would wait for one another
 FMA_SIZE = 1024  # numbers: 4 KB, which any core keeps in its first cache
 FMA_GFLOP = 2 * FMA_CHAIN * FMA_SIZE / 1e9  # of one time
-TURNS = (
-    1000  # of a loop in one go, which takes 0.1 ms and more: to call it is a hundredth of that at the most
-)
+TURNS = 1000  # of a loop in one go: 0.1 ms and more, of which calling it is a hundredth at the most
 
 Loop = tuple[Callable[[int], Any], float]  # makes so many turns; what one of them counts
 Clock = Callable[[], float]

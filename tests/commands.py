@@ -8,7 +8,6 @@ interpreter decides (closed streams, signals that it ignores), is tested in fres
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import signal
@@ -109,21 +108,6 @@ def fresh(*arguments, **where):
 def installed(*arguments, **where):
     """The same with the command that is installed."""
     return _whole([str(Path(sys.executable).with_name("autollm")), *arguments], **where)
-
-
-class Screen(io.TextIOWrapper):
-    """A terminal in this process, and what it got."""
-
-    def __init__(self, encoding="utf-8"):
-        super().__init__(io.BytesIO(), encoding=encoding, newline="")
-
-    def isatty(self):
-        return True
-
-    @property
-    def shown(self):
-        """What a person sees: all that was written and flushed."""
-        return self.buffer.getvalue().decode()
 
 
 def on_a_terminal(*arguments, interrupt=None):

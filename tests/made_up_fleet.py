@@ -86,6 +86,23 @@ def interrupt_fleet(tmp_path, options, kill=os.kill, **environment):
         return subprocess.CompletedProcess(options, status, out.read(), err.read()), suite
 
 
+def begin(arguments, folder, environment, cwd=None):
+    """Python in the background, in a session that it has to make itself, with temporary files and the suites'
+    log in a folder: the run, and the first line that it says."""
+    environment = environment | {"AUTOLLM_TEST_LOG": str(folder / "log"), "TMPDIR": str(folder)}
+    reading, writing = os.pipe()
+    with open(reading) as said, open(os.devnull, "r+") as nothing:
+        with open(writing, "w") as out:
+            run = Running(arguments, nothing, out, nothing, cwd, environment, warm="fleet")
+        return run, said.readline().strip()
+
+
+def end(run):
+    """The whole session."""
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+
+
 def wait_for_workers(address, count):
     """Until so many have come to a scheduler."""
     code = f"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -15,8 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from commands import Running, python
-from made_up_fleet import have_ended, interrupt_fleet, run_fleet, wait_for_workers
+from commands import python
+from made_up_fleet import begin, end, have_ended, interrupt_fleet, run_fleet, wait_for_workers
 from made_up_results import content
 
 pytest.importorskip("distributed", reason="the fleet extra is not installed")
@@ -62,18 +61,14 @@ def fleet(tmp_path):
     started = []
 
     def start(labels):
-        environment = os.environ | {"AUTOLLM_TEST_LOG": str(tmp_path / "log"), "TMPDIR": str(tmp_path)}
-        reading, writing = os.pipe()
-        with open(reading) as address, open(os.devnull, "r+") as nothing:
-            with open(writing, "w") as told:
-                arguments = "-c", CLUSTER, str(tmp_path / "scheduler.json"), *labels
-                started.append(Running(arguments, nothing, told, nothing, tmp_path, environment, "fleet"))
-            return address.readline().strip()
+        arguments = "-c", CLUSTER, str(tmp_path / "scheduler.json"), *labels
+        cluster, address = begin(arguments, tmp_path, os.environ, cwd=tmp_path)
+        started.append(cluster)
+        return address
 
     yield start
     for cluster in started:
-        os.killpg(cluster.pid, signal.SIGKILL)
-        cluster.wait()
+        end(cluster)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 
 import pytest
-from commands import Running
-from made_up_fleet import have_ended, interrupt_fleet, run_fleet
+from made_up_fleet import begin, end, have_ended, interrupt_fleet, run_fleet
 
 pytest.importorskip("distributed", reason="the fleet extra is not installed")
 pytest.importorskip("asyncssh", reason="the fleet extra is not installed")
@@ -33,21 +31,15 @@ def servers(tmp_path, monkeypatch):
 
     def start(*names):
         (tmp_path / "hosts").write_text("# mine\n\n" + "".join(f"{name}\n" for name in names))
-        environment = os.environ | {"AUTOLLM_TEST_LOG": str(tmp_path / "log"), "TMPDIR": str(tmp_path)}
-        environment.pop("PYTHONPATH", None)
-        arguments = SERVERS, str(tmp_path / ".ssh"), *names
-        reading, writing = os.pipe()
-        with open(reading) as said, open(os.devnull, "r+") as nothing:
-            with open(writing, "w") as out:
-                started.append(Running(arguments, nothing, out, nothing, env=environment, warm="fleet"))
-            assert said.readline() == "ready\n"
-        session = started[-1].pid
-        return lambda: in_session(session) - {session}
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        process, said = begin((SERVERS, str(tmp_path / ".ssh"), *names), tmp_path, environment)
+        started.append(process)
+        assert said == "ready"
+        return lambda: in_session(process.pid) - {process.pid}
 
     yield start
     for process in started:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end(process)
 
 
 def in_session(session):

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import Screen, autollm, fresh, installed, python
+from commands import autollm, fresh, installed, python
+from test_live_line import Screen
 
 from autollm import cli, remarks, train
 from autollm.learning import checkpoint

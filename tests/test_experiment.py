@@ -117,12 +117,11 @@ def test_words_held_out_are_not_learned_from(name):
 # --- the seed ----------------------------------------------------------------------------------------
 
 
-@each_net
+@pytest.mark.parametrize("name", [name for name in nets() if name != "bigram"])  # which begins with zeros
 def test_the_seed_decides_the_initial_values(name):
-    """But for a model that begins with zeros, which the bigram can and others cannot learn from."""
     first, second, again = (values(build(configure(name), 27, seed)) for seed in (0, 1, 0))
     np.testing.assert_array_equal(first, again)
-    assert np.abs(first - second).max() > 0.1 or not (first.any() or second.any())
+    assert np.abs(first - second).max() > 0.1
 
 
 @each_net

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
 import sys
 
 import pytest
-from commands import Screen, on_a_terminal
+from commands import on_a_terminal
 
 from autollm import ladder, remarks
 from autollm.errors import DivergedError
 from autollm.interrupts import interrupts
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, /dev/full, shells")
+
+
+class Screen(io.TextIOWrapper):
+    """A terminal in this process, and what it got."""
+
+    def __init__(self, encoding="utf-8"):
+        super().__init__(io.BytesIO(), encoding=encoding, newline="")
+
+    def isatty(self):
+        return True
+
+    @property
+    def shown(self):
+        """What a person sees: all that was written and flushed."""
+        return self.buffer.getvalue().decode()
 
 
 def watched(monkeypatch):
