@@ -7,6 +7,7 @@ import numpy as np
 
 from autollm.kernels.kernel import helper, kernel
 from autollm.kernels.simd import (
+    DEPTH,
     LANES,
     REGISTER_LANES,
     ROWS,
@@ -24,22 +25,25 @@ def product(a, row_step, step, depth, x, out, add):
     """out = A @ x, or += if add: out (M, N), A (M, depth), x (depth, N), whose rows may be longer than N.
 
     Element (m, j) of A is at offset m * row_step + j * step of `a`, so A may be `a` or its transpose.
-    ROWS x LANES of out at a time are summed in registers: for each j, a column of A times a row of x.
+    ROWS x LANES of out at a time are summed in registers: for each j, a column of A times a row of x. The
+    tiles below each other read the same rows of x, so DEPTH of these are taken at a time and stay in a cache.
     """
     (M, N), stride = out.shape, x.shape[1]
     tiles = (M + ROWS - 1) // ROWS
     height = M // max(tiles, 1)  # spread evenly: 27 rows are not 4 times 6 and 3, but 6, 6, 5, 5 and 5
     taller = M - tiles * height  # so many tiles have a row more
-    for n in range(0, N, LANES):
-        m = 0
-        for t in range(tiles):
-            rows = height + (t < taller)
-            tile = tile_load(out, m * N + n, N, rows, N - n) if add else tile_zeros()
-            for j in range(depth):
-                row = load_first(x, j * stride + n, stride - n)
-                tile = tile_add_outer(tile, a, m * row_step + j * step, row_step, rows, row)
-            tile_store(tile, out, m * N + n, N, rows, N - n)
-            m += rows
+    for start in range(0, max(depth, 1), DEPTH):
+        end, more = min(start + DEPTH, depth), add or start > 0
+        for n in range(0, N, LANES):
+            m = 0
+            for t in range(tiles):
+                rows = height + (t < taller)
+                tile = tile_load(out, m * N + n, N, rows, N - n) if more else tile_zeros()
+                for j in range(start, end):
+                    row = load_first(x, j * stride + n, stride - n)
+                    tile = tile_add_outer(tile, a, m * row_step + j * step, row_step, rows, row)
+                tile_store(tile, out, m * N + n, N, rows, N - n)
+                m += rows
 
 
 @helper
