@@ -21,7 +21,7 @@ import autollm
 from autollm import bricks, buffers, node
 from autollm.kernels.kernel import dispatcher_of
 from autollm.kernels.layout import concat_backward, concat_forward
-from autollm.kernels.simd import LANES
+from autollm.kernels.simd import DEPTH, LANES
 
 BRICKS = [import_module(f"autollm.bricks.{found.name}") for found in pkgutil.iter_modules(bricks.__path__)]
 each_row = pytest.mark.parametrize("name", ROWS)
@@ -151,6 +151,13 @@ def test_compiled_is_plain_python_at_sizes_around_those_of_vectors(name):
     same_compiled_and_plain(
         Case.draw(ROWS[name], dict.fromkeys("BDV", LANES + 1) | dict.fromkeys("HKT", 2), 0)
     )
+
+
+@each_row
+def test_compiled_is_plain_python_at_sizes_around_those_that_a_product_takes_at_a_time(name):
+    for letter in set(letters(ROWS[name])) & set("BDV"):
+        for size in (DEPTH - 1, DEPTH, DEPTH + 1, 2 * DEPTH + 1):
+            same_compiled_and_plain(Case.draw(ROWS[name], dict.fromkeys("BDHKTV", 2) | {letter: size}, size))
 
 
 def same_compiled_and_plain(case, dtype=np.float32):
