@@ -197,6 +197,8 @@ def test_words_are_written_letter_by_letter_when_they_are_dreamed_and_at_once_ot
         pass
     assert texts(opened, "#dream-end li") == others, "and the old ones do not come back"
     assert not opened.run("return document.querySelector('#dream-end li bdi.word') === null")
+    opened.run("writeWords(byId('dream-end'), ['🦊é'], true); later.pop()[0]()")
+    assert texts(opened, "#dream-end li") == ["🦊"], "a letter of two halves comes whole"
 
 
 def test_dreams_of_a_moment_change_with_the_moment_and_others_do_not(opened):
