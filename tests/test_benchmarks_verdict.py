@@ -52,7 +52,8 @@ def test_the_same_runs_have_the_same_verdict():
 
 
 @pytest.mark.parametrize(
-    ("other", "word"), [(1.0203, FASTER), (1.0197, SAME), (1.0, SAME), (1 / 1.0197, SAME), (1 / 1.0203, SLOWER)]
+    ("other", "word"),
+    [(1.0203, FASTER), (1.0197, SAME), (1.0, SAME), (1 / 1.0197, SAME), (1 / 1.0203, SLOWER)],
 )
 def test_a_difference_below_two_percent_is_never_called_one(other, word):
     assert verdict(series(1000.0, 1, spread=1e-5), series(1000.0 * other, 2, spread=1e-5)).word == word
