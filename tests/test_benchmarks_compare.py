@@ -247,6 +247,9 @@ def test_the_loss_after_one_second_stands_beside_the_least(capsys, tmp_path):
         files[-1].write_text(json.dumps(one))
     out = compared(capsys, *map(str, files))[1]
     assert "Loss after one second, 64x3x32: A 2.6000, B 2.2500; the least possible is 2.0000." in out
+    (tmp_path / "2.json").write_text(json.dumps(content(2)))
+    out = compared(capsys, str(tmp_path / "2.json"), *map(str, files))[1]
+    assert "64x3x32: B 2.6000, C 2.2500; the least" in out, "A has none"
 
 
 def test_shares_of_the_peak_stand_side_by_side(capsys, tmp_path):
@@ -264,14 +267,19 @@ def test_shares_of_the_peak_stand_side_by_side(capsys, tmp_path):
     alone["benchmarks"].pop()
     files.append(tmp_path / "2.json")
     files[-1].write_text(json.dumps(alone | {"datetime": "2026-01-09T10:00:00.000001"}))
-    lines = [re.split("  +", line) for line in compared(capsys, *map(str, files))[1].splitlines()]
-    (i,) = (i for i, line in enumerate(lines) if line[0].startswith("share of the fma peak"))
-    assert lines[i][1:] == ["A", "B", "C"]
-    assert lines[i + 1 : i + 4] == [
-        ["kernel[a-sum]", "10%", "10%", "10%"],
-        ["product[a-b]", "50% (1.25)", "25% (0.75)", "-"],
-        [""],
-    ]
+    for order, cells in (
+        ((0, 1, 2), ["50% (1.25)", "25% (0.75)", "-"]),
+        ((2, 0, 1), ["-", "50% (1.25)", "25% (0.75)"]),
+    ):
+        told = compared(capsys, *(str(files[i]) for i in order))[1]
+        lines = [re.split("  +", line) for line in told.splitlines()]
+        (i,) = (i for i, line in enumerate(lines) if line[0].startswith("share of the fma peak"))
+        assert lines[i][1:] == ["A", "B", "C"]
+        assert lines[i + 1 : i + 4] == [
+            ["kernel[a-sum]", "10%", "10%", "10%"],
+            ["product[a-b]", *cells],
+            [""],
+        ]
     found = json.loads(compared(capsys, "--json", *map(str, files[:2]))[1])["rows"]
     assert [(row["of_peak"], row["of_numpy"]) for row in found if row["name"] == "product[a-b]"] == [
         ([0.5, 0.25], [1.25, 0.75])
