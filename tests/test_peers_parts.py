@@ -189,6 +189,7 @@ def test_the_c_is_compiled_for_this_task_with_all_that_makes_it_fast(monkeypatch
     ("given", "compiler", "processor"),
     [
         ({}, ["cc"], ["-march=native"]),
+        ({"CC": "", "CFLAGS": ""}, ["cc"], ["-march=native"]),
         ({"CC": "gcc -m64", "CFLAGS": "-march=haswell -g"}, ["gcc", "-m64"], ["-march=haswell", "-g"]),
     ],
 )
