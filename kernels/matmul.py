@@ -26,7 +26,7 @@ def product(a, row_step, step, depth, x, out, add):
 
     Element (m, j) of A is at offset m * row_step + j * step of `a`, so A may be `a` or its transpose.
     ROWS x LANES of out at a time are summed in registers: for each j, a column of A times a row of x. The
-    tiles below each other read the same rows of x, so DEPTH of these are taken at a time and stay in a cache.
+    tiles below each other read the same rows of x, so these are taken DEPTH at a time, which stay in a cache.
     """
     (M, N), stride = out.shape, x.shape[1]
     tiles = (M + ROWS - 1) // ROWS

@@ -23,13 +23,13 @@ from autollm.kernels.kernel import helper
 # A vector is two registers wide: then each number that a matrix product broadcasts to all lanes is used
 # twice. A tile's sums stay in registers: 9 rows * 2 of the 32 that AVX-512 and NEON have, 6 * 2 of the
 # 16 of AVX2 and SSE; what is left holds the operands. DEPTH vectors, which one tile of a product after the
-# other reads, are 4 to 16 kB: with what is read of the other factor, less than a first-level cache of 32.
+# other reads, are 8 to 32 kB: these stay in the caches of the core, where all of a long batch would not.
 _features = binding.get_host_cpu_features().flatten() if config.CPU_FEATURES is None else config.CPU_FEATURES
 _has = set(_features.split(","))
 REGISTER_LANES = 16 if "+avx512f" in _has else 8 if "+avx2" in _has else 4
 LANES = 2 * REGISTER_LANES
 ROWS = 9 if _has & {"+avx512f", "+neon"} else 6
-DEPTH = 128
+DEPTH = 256
 
 
 # --- vectors ---------------------------------------------------------------------------------------
