@@ -32,7 +32,7 @@ def product(a, row_step, step, depth, x, out, add):
     tiles = (M + ROWS - 1) // ROWS
     height = M // max(tiles, 1)  # spread evenly: 27 rows are not 4 times 6 and 3, but 6, 6, 5, 5 and 5
     taller = M - tiles * height  # so many tiles have a row more
-    for start in range(0, max(depth, 1), DEPTH):
+    for start in range(0, max(depth, 1), DEPTH):  # once for a sum of nothing, which is zeros
         end, more = min(start + DEPTH, depth), add or start > 0
         for n in range(0, N, LANES):
             m = 0

@@ -68,7 +68,7 @@ def test_what_comes_later_decides_nothing():
 
 
 def test_a_product_of_nothing_is_nothing():
-    """Sums of no terms: rows without numbers, or no examples."""
+    """Sums of no terms: rows without numbers, no examples, or no letters."""
     w, h, out = np.zeros((3, 0), np.float32), np.zeros((5, 0), np.float32), np.full((5, 3), 7, np.float32)
     matmul_wh_forward(w, h, out)
     assert (out == 0).all()
@@ -77,6 +77,11 @@ def test_a_product_of_nothing_is_nothing():
     dw, none = np.full((3, 4), 7, np.float32), np.zeros((0, 4), np.float32)
     matmul_wh_backward(np.ones((3, 4), np.float32), none, np.zeros((0, 3), np.float32), dw, 1, none.copy(), 0)
     assert (dw == 7).all(), "no examples add nothing"
+    matmul_wh_backward(np.ones((3, 4), np.float32), none, np.zeros((0, 3), np.float32), dw, 0, none.copy(), 0)
+    assert (dw == 0).all(), "and alone they are zeros"
+    h, dh = np.ones((5, 4), np.float32), np.full((5, 4), 7, np.float32)
+    matmul_wh_backward(none, h, np.zeros((5, 0), np.float32), none.copy(), 0, dh, 0)
+    assert (dh == 0).all()
 
 
 @pytest.mark.parametrize("n", [1, 3])

@@ -21,7 +21,6 @@ import autollm
 from autollm import bricks, buffers, node
 from autollm.kernels.kernel import dispatcher_of
 from autollm.kernels.layout import concat_backward, concat_forward
-from autollm.kernels.matmul import matmul_wh_backward, matmul_wh_forward
 from autollm.kernels.simd import DEPTH, LANES
 
 BRICKS = [import_module(f"autollm.bricks.{found.name}") for found in pkgutil.iter_modules(bricks.__path__)]
@@ -161,18 +160,6 @@ def test_a_product_is_the_whole_sum_where_it_is_deeper_than_what_it_takes_at_a_t
         case = Case.draw(ROWS[name], sizes, 0)
         np.testing.assert_allclose(case.run()[0], case.expected(), rtol=2e-5, atol=2e-5)
         check_adjoint(Case.draw(ROWS[name], sizes, 0, np.float64))
-
-
-@pytest.mark.parametrize(("B", "V", "D"), [(0, 2, 3), (2, 0, 3), (2, 3, 0)])
-def test_a_product_of_nothing_is_zeros(B, V, D):
-    sizes = {"w": (V, D), "h": (B, D), "g": (B, V)}
-    w, h, g = (np.ones(shape, np.float32) for shape in sizes.values())
-    dw, dh, out = (np.full(shape, np.nan, np.float32) for shape in sizes.values())
-    matmul_wh_forward(w, h, out)
-    matmul_wh_backward(w, h, g, dw, 0, dh, 0)
-    np.testing.assert_array_equal(out, h @ w.T)
-    np.testing.assert_array_equal(dw, g.T @ h)
-    np.testing.assert_array_equal(dh, g @ w)
 
 
 def same_compiled_and_plain(case, dtype=np.float32):
