@@ -136,6 +136,25 @@ def test_ctrl_c_stops_what_still_runs(no_signal, monkeypatch):
     assert stopped == [([M5], ["b"])] and futures[1].cancelled and not futures[0].cancelled
 
 
+def test_workers_of_this_machine_leave_ctrl_c_to_the_command(monkeypatch):
+    """They inherit what is set while they are started; a terminal's Ctrl-C may come to them first."""
+    import distributed
+
+    during = []
+
+    def start(**_):
+        during.append(signal.getsignal(signal.SIGINT))
+        return nullcontext("tcp://127.0.0.1:1")
+
+    client = SimpleNamespace(wait_for_workers=lambda *_, **__: None)
+    monkeypatch.setattr(distributed, "LocalCluster", start)
+    monkeypatch.setattr(distributed, "Client", lambda *_, **__: nullcontext(client))
+    before = signal.getsignal(signal.SIGINT)
+    with command.cluster(command.build_parser().parse_args(["--local", "1"]), []):
+        assert during == [signal.SIG_IGN]
+        assert signal.getsignal(signal.SIGINT) == before
+
+
 def test_runs_are_stopped_on_their_own_hosts(no_signal):
     client = Client([])
     command.stop(client, [EPYC, M5], ["a", "b"])
