@@ -16,6 +16,7 @@ from autollm.kernels.kernel import helper, kernel
 from autollm.kernels.simd import (
     LANES,
     REGISTER_LANES,
+    aligned,
     exp,
     load,
     maximum,
@@ -87,9 +88,11 @@ def causal_attention_forward(qkv, weights, out):
     width = H * D
     rows = (width + REGISTER_LANES - 1) // REGISTER_LANES * REGISTER_LANES
     root = 1.0 / np.sqrt(D)
-    lanes = np.zeros((3 * T * rows, LANES), qkv.dtype)  # row (t * 3 + role) * rows + h * D + d
-    mixed = np.zeros((rows, LANES), qkv.dtype)
-    square = np.zeros((REGISTER_LANES, LANES), qkv.dtype)
+    lanes = aligned(3 * T * rows, LANES, qkv.dtype)  # row (t * 3 + role) * rows + h * D + d
+    mixed = aligned(rows, LANES, qkv.dtype)
+    square = aligned(REGISTER_LANES, LANES, qkv.dtype)
+    lanes[:] = 0
+    square[:] = 0
     for first in range(0, B, LANES):
         for place in range(3 * T):
             to_lanes(
@@ -129,9 +132,12 @@ def causal_attention_backward(qkv, weights, g, dqkv, add):
     width = H * D
     rows = (width + REGISTER_LANES - 1) // REGISTER_LANES * REGISTER_LANES
     root = 1.0 / np.sqrt(D)
-    lanes, shares = np.zeros((3 * T * rows, LANES), qkv.dtype), np.empty((3 * T * rows, LANES), qkv.dtype)
-    given, u = np.zeros((rows, LANES), qkv.dtype), np.empty((T, LANES), qkv.dtype)
-    square = np.zeros((REGISTER_LANES, LANES), qkv.dtype)
+    lanes, shares = aligned(3 * T * rows, LANES, qkv.dtype), aligned(3 * T * rows, LANES, qkv.dtype)
+    given, u = aligned(rows, LANES, qkv.dtype), aligned(T, LANES, qkv.dtype)
+    square = aligned(REGISTER_LANES, LANES, qkv.dtype)
+    lanes[:] = 0
+    given[:] = 0
+    square[:] = 0
     for first in range(0, B, LANES):
         for place in range(3 * T):
             to_lanes(

@@ -5,7 +5,7 @@ import numpy as np
 from autollm.kernels.kernel import check_ids, helper, kernel
 from autollm.kernels.simd import (
     LANES,
-    REGISTER_LANES,
+    aligned,
     load,
     load_first,
     multiply_add,
@@ -75,15 +75,15 @@ LONG_FORWARD, LONG_BACKWARD = 9, 5  # the shortest contexts that are long in thi
 
 @helper
 def padded(table):
-    """A copy in which row v begins at offset start + v * stride, a cache line: copy, start, stride."""
+    """The table if its rows (V, D) are whole vectors; or else a copy in which they have some lanes more."""
     V, D = table.shape
-    stride = (D + LANES - 1) // LANES * LANES
-    copy = np.empty(V * stride + REGISTER_LANES, table.dtype)
-    start = -(copy.ctypes.data // copy.itemsize) % REGISTER_LANES
+    if D % LANES == 0:
+        return table
+    copy = aligned(V, (D + LANES - 1) // LANES * LANES, table.dtype)
     for v in range(V):
         for d in range(0, D, LANES):
-            store(load_first(table, v * D + d, D - d), copy, start + v * stride + d)
-    return copy, start, stride
+            store(load_first(table, v * D + d, D - d), copy, v * copy.shape[1] + d)
+    return copy
 
 
 @helper
@@ -107,42 +107,41 @@ def by_run(ids):
 
 
 @helper
-def sum_rows(table, start, stride, ids, out):
-    """out[b] = sum over k of row ids[b, k], where row v begins at offset start + v * stride of the table."""
-    (B, D), K = out.shape, ids.shape[1]
+def sum_rows(table, ids, out):
+    """out[b] = sum over k of row ids[b, k] of a table, whose rows may be longer than those of out."""
+    (B, D), K, stride = out.shape, ids.shape[1], table.shape[1]
     for b in range(B):
         for d in range(0, D, LANES):
             total = splat(0.0)
             for k in range(K):
-                total = total + load_first(table, start + ids[b, k] * stride + d, D - d)
+                total = total + load_first(table, ids[b, k] * stride + d, D - d)
             store_first(total, out, b * D + d, D - d)
 
 
 @helper
-def sum_runs(copy, start, stride, ids, out):
-    """As sum_rows, from a padded copy."""
-    D, K = out.shape[1], ids.shape[1]
+def sum_runs(table, ids, out):
+    """As sum_rows, from a table whose rows are whole vectors."""
+    D, K, stride = out.shape[1], ids.shape[1], table.shape[1]
     order, starts = by_run(ids)
     for run in range(1, len(starts) - 1):
         for i in range(starts[run], starts[run + 1]):
             b = order[i]
-            first = start + ids[b, 0] * stride
             for d in range(0, D, LANES):
-                total = run * load(copy, first + d)
+                total = run * load(table, ids[b, 0] * stride + d)
                 for k in range(run, K):
-                    total = total + load(copy, start + ids[b, k] * stride + d)
+                    total = total + load(table, ids[b, k] * stride + d)
                 store_first(total, out, b * D + d, D - d)
 
 
 @helper
-def scatter_rows(ids, g, table, start, stride):
-    """Row ids[b, k] of the table += g[b], where row v begins at offset start + v * stride."""
-    (B, K), D = ids.shape, g.shape[1]
+def scatter_rows(ids, g, table):
+    """Row ids[b, k] of a table += g[b]; its rows may be longer than those of g."""
+    (B, K), D, stride = ids.shape, g.shape[1], table.shape[1]
     full = (D - 1) // LANES * LANES  # a row is some full vectors and a last one, of 1 to LANES lanes
     for b in range(B):
         last = load_first(g, b * D + full, D - full)
         for k in range(K):
-            row = start + ids[b, k] * stride
+            row = ids[b, k] * stride
             for d in range(0, full, LANES):
                 store(load(g, b * D + d) + load(table, row + d), table, row + d)
             if stride - full == LANES:
@@ -153,41 +152,39 @@ def scatter_rows(ids, g, table, start, stride):
 
 
 @helper
-def add_to_row(times, g, i, full, last, copy, row):
-    """Row of a padded copy += times * g[i:], of which `last` is what comes after the full vectors."""
+def add_to_row(times, g, i, full, last, table, row):
+    """Row of a table += times * g[i:], of which `last` is what comes after the full vectors."""
     for d in range(0, full, LANES):
-        store(multiply_add(times, load(g, i + d), load(copy, row + d)), copy, row + d)
-    store(multiply_add(times, last, load(copy, row + full)), copy, row + full)
+        store(multiply_add(times, load(g, i + d), load(table, row + d)), table, row + d)
+    store(multiply_add(times, last, load(table, row + full)), table, row + full)
 
 
 @helper
-def scatter_runs(ids, g, copy, start, stride):
-    """As scatter_rows, to a padded copy."""
-    K, D = ids.shape[1], g.shape[1]
+def scatter_runs(ids, g, table):
+    """As scatter_rows, to a table whose rows are whole vectors."""
+    K, D, stride = ids.shape[1], g.shape[1], table.shape[1]
     full = (D - 1) // LANES * LANES
     order, starts = by_run(ids)
     for run in range(1, len(starts) - 1):
         for i in range(starts[run], starts[run + 1]):
             b = order[i]
             last = load_first(g, b * D + full, D - full)
-            add_to_row(run, g, b * D, full, last, copy, start + ids[b, 0] * stride)
+            add_to_row(run, g, b * D, full, last, table, ids[b, 0] * stride)
             for k in range(run, K):
-                add_to_row(1, g, b * D, full, last, copy, start + ids[b, k] * stride)
+                add_to_row(1, g, b * D, full, last, table, ids[b, k] * stride)
 
 
 @kernel("table (V, D), ids i4 (B, K), out (B, D)")
 def embedding_bag_forward(table, ids, out):
     """out[b] = sum over k of table[ids[b, k]]"""
-    (V, D), (B, K) = table.shape, ids.shape
+    V, (B, K) = table.shape[0], ids.shape
     check_ids(ids, V)
     if 8 * V >= B * K:  # too few reads of a row to copy it first
-        sum_rows(table, 0, D, ids, out)
-        return
-    copy, start, stride = padded(table)
-    if K < LONG_FORWARD:
-        sum_rows(copy, start, stride, ids, out)
+        sum_rows(table, ids, out)
+    elif K < LONG_FORWARD:
+        sum_rows(padded(table), ids, out)
     else:
-        sum_runs(copy, start, stride, ids, out)
+        sum_runs(padded(table), ids, out)
 
 
 @kernel("ids i4 (B, K), g (B, D), dtable (V, D), add i8")
@@ -199,15 +196,16 @@ def embedding_bag_backward(ids, g, dtable, add):
         return  # what follows takes a row to have a last vector
     if not add:
         dtable[:] = 0
-    short = K < LONG_BACKWARD
-    if 2 * V >= B * K or (short and D % LANES == 0):
-        scatter_rows(ids, g, dtable, 0, D)
+    if 2 * V >= B * K:  # too few additions to a row to copy it first
+        scatter_rows(ids, g, dtable)
         return
-    copy, start, stride = padded(dtable)
-    if short:
-        scatter_rows(ids, g, copy, start, stride)
+    table = padded(dtable)
+    if K < LONG_BACKWARD:
+        scatter_rows(ids, g, table)
     else:
-        scatter_runs(ids, g, copy, start, stride)
-    for v in range(V):
-        for d in range(0, D, LANES):
-            store_first(load(copy, start + v * stride + d), dtable, v * D + d, D - d)
+        scatter_runs(ids, g, table)
+    stride = table.shape[1]
+    if stride > D:
+        for v in range(V):
+            for d in range(0, D, LANES):
+                store_first(load(table, v * stride + d), dtable, v * D + d, D - d)

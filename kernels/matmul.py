@@ -3,14 +3,13 @@
 All three products of a training step are one loop nest over tiles that stay in registers (simd.py).
 """
 
-import numpy as np
-
 from autollm.kernels.kernel import helper, kernel
 from autollm.kernels.simd import (
     DEPTH,
     LANES,
     REGISTER_LANES,
     ROWS,
+    aligned,
     load_first,
     tile_add_outer,
     tile_load,
@@ -48,10 +47,14 @@ def product(a, row_step, step, depth, x, out, add):
 
 @helper
 def transposed(w):
-    """w.T (D, V) of w (V, D), its rows in whole vectors: what is beyond D and V holds anything finite."""
+    """w.T (D, V) of w (V, D), its rows in whole vectors: what is beyond D and V holds anything finite.
+
+    The number of vectors is odd: rows a power of two apart would all want the same few places of a cache.
+    """
     (V, D), side = w.shape, REGISTER_LANES
-    stride = (V + LANES - 1) // LANES * LANES
-    out = np.zeros(((D + side - 1) // side * side, stride), w.dtype)
+    stride = ((V + LANES - 1) // LANES | 1) * LANES
+    out = aligned((D + side - 1) // side * side, stride, w.dtype)
+    out[:] = 0
     for v in range(0, V, side):
         for d in range(0, D, side):
             transpose(w, v * D + d, D, V - v, D - d, out, d * stride + v, stride)
