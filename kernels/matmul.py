@@ -30,19 +30,19 @@ def product(a, row_step, step, depth, x, out, add):
     (M, N), stride = out.shape, x.shape[1]
     tiles = (M + ROWS - 1) // ROWS
     height = M // max(tiles, 1)  # spread evenly: 27 rows are not 4 times 6 and 3, but 6, 6, 5, 5 and 5
-    taller = M - tiles * height  # so many tiles have a row more
+    taller = M - tiles * height  # so many tiles have a row more, and come first
     for start in range(0, max(depth, 1), DEPTH):  # once for a sum of nothing, which is zeros
         end, more = min(start + DEPTH, depth), add or start > 0
         for n in range(0, N, LANES):
             m = 0
-            for t in range(tiles):
-                rows = height + (t < taller)
-                tile = tile_load(out, m * N + n, N, rows, N - n) if more else tile_zeros()
-                for j in range(start, end):
-                    row = load_first(x, j * stride + n, stride - n)
-                    tile = tile_add_outer(tile, a, m * row_step + j * step, row_step, rows, row)
-                tile_store(tile, out, m * N + n, N, rows, N - n)
-                m += rows
+            for rows, below in ((height + 1, taller * (height + 1)), (height, M)):
+                while m < below:
+                    tile = tile_load(out, m * N + n, N, rows, N - n) if more else tile_zeros()
+                    for j in range(start, end):
+                        row = load_first(x, j * stride + n, stride - n)
+                        tile = tile_add_outer(tile, a, m * row_step + j * step, row_step, rows, row)
+                    tile_store(tile, out, m * N + n, N, rows, N - n)
+                    m += rows
 
 
 @helper
