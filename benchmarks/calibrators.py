@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from autollm.kernels.simd import LANES, load, multiply_add, store
+
 FMA_CHAIN = 8  # multiply-adds with each number that is loaded; more would wait for one another
 FMA_SIZE = 1024  # numbers: 4 KB, which any core keeps in its first cache
 FMA_GFLOP = 2 * FMA_CHAIN * FMA_SIZE / 1e9  # of one time
@@ -26,17 +28,22 @@ def empty(a: Any, b: Any, c: Any) -> None:
     """Three arrays in, as a typical kernel, and nothing to do."""
 
 
-@njit(fastmath={"contract"})
+@njit
 def fma(x: Any, times: int) -> None:
-    """Evaluate a polynomial with all coefficients alike by Horner's rule: as many independent chains of
-    multiply-adds as the core can keep going."""
+    """Evaluate a polynomial with all coefficients alike by Horner's rule, for vectors as wide as those of the
+    kernels: as many independent chains of multiply-adds as the core can keep going."""
     a, b = np.float32(0.5), np.float32(0.25)
     for _ in range(times):
-        for i in range(x.size):
-            y = x[i]
+        for i in range(0, FMA_SIZE, 4 * LANES):
+            p, q = load(x, i), load(x, i + LANES)
+            r, s = load(x, i + 2 * LANES), load(x, i + 3 * LANES)
             for _ in range(FMA_CHAIN):
-                y = y * a + b
-            x[i] = y
+                p, q = multiply_add(p, a, b), multiply_add(q, a, b)
+                r, s = multiply_add(r, a, b), multiply_add(s, a, b)
+            store(p, x, i)
+            store(q, x, i + LANES)
+            store(r, x, i + 2 * LANES)
+            store(s, x, i + 3 * LANES)
 
 
 @njit(fastmath={"contract"})
