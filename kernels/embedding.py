@@ -126,11 +126,15 @@ def sum_runs(table, ids, out):
     for run in range(1, len(starts) - 1):
         for i in range(starts[run], starts[run + 1]):
             b = order[i]
-            for d in range(0, D, LANES):
-                total = run * load(table, ids[b, 0] * stride + d)
+            for d in range(0, D, 2 * LANES):  # two vectors for each id that is looked at
+                e = min(d + LANES, stride - LANES)  # if their number is odd, the last of them twice
+                row = ids[b, 0] * stride
+                first, second = run * load(table, row + d), run * load(table, row + e)
                 for k in range(run, K):
-                    total = total + load(table, ids[b, k] * stride + d)
-                store_first(total, out, b * D + d, D - d)
+                    row = ids[b, k] * stride
+                    first, second = first + load(table, row + d), second + load(table, row + e)
+                store_first(first, out, b * D + d, D - d)
+                store_first(second, out, b * D + e, D - e)
 
 
 @helper
