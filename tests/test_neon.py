@@ -16,6 +16,7 @@ from llvmlite import binding
 from autollm.kernels.kernel import dispatcher_of
 
 TRIPLE = "aarch64-unknown-linux-gnu"
+STORES = re.compile(r"st\w*\s+[qsvdw{].*\[(?!sp)").match  # anywhere but on the stack
 
 
 def assembly(kernel):
@@ -67,9 +68,11 @@ def test_a_product_on_arm_stays_in_registers(tmp_path):
         pytest.skip("this LLVM knows no ARM")
     lanes, rows, loops = json.loads(done.stdout)
     assert (lanes, rows) == (8, 9)
-    products = max(loops, key=lambda loop: sum(line.startswith("fmla") for line in loop))
+    # Where a tile is stored, the branch back is that of the loop around, over whatever lies between.
+    sums = [loop for loop in loops if "fmla" in "".join(loop) and not any(map(STORES, loop))]
+    products = max(sums, key=lambda loop: sum(line.startswith("fmla") for line in loop))
     assert sum(line.startswith("fmla") for line in products) in (2 * rows, 2 * (rows - 1))
-    assert not any("[sp" in line for loop in loops for line in loop if "fmla" in "".join(loop))
+    assert not any("[sp" in line for loop in sums for line in loop)
     assert len(products) <= 2 * 2 * rows
 
 
