@@ -61,7 +61,7 @@ def chrome(tmp_path_factory):
 @pytest.fixture(scope="session")
 def bag():
     """The film of a bag that has learned the names."""
-    from test_film import filmed
+    from films import filmed
 
     return filmed(steps=2000)[0]
 
@@ -76,3 +76,9 @@ def opened(chrome, tmp_path, bag):
     opened.media()
     assert opened.errors() == []
     assert opened.run("return performance.getEntriesByType('resource').length") == 0
+
+
+@pytest.fixture
+def target(tmp_path):
+    """Where a model is to be saved: a folder in which nothing is."""
+    return tmp_path / "model"

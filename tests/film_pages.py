@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from test_film import unpacked
+from films import unpacked
 
 from autollm.film import page
 

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("selenium", reason="the page is looked at by selenium")
 
 from film_pages import Guess, Page, moments_of, needs_chrome, percent, texts
-from test_film import filmed, unpacked, words_of
+from films import filmed, unpacked, words_of
 
 pytestmark = needs_chrome
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_film import NAMES, filmed, unpacked, words_of
+from films import NAMES, filmed, unpacked, words_of
 
 from autollm.film import record
 from autollm.film.record import Answers, Recorder, beginnings, few_of
