@@ -1,4 +1,4 @@
-"""What the machine alone can do: loops that do not change with this project."""
+"""What the machine alone can do: loops that change with this project only in how wide a vector is."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def empty(a: Any, b: Any, c: Any) -> None:
 
 @njit
 def fma(x: Any, times: int) -> None:
-    """Evaluate a polynomial with all coefficients alike by Horner's rule, for vectors as wide as those of the
-    kernels: as many independent chains of multiply-adds as the core can keep going."""
+    """Evaluate a polynomial with all coefficients alike by Horner's rule, at the FMA_SIZE numbers of x (a
+    multiple of four vectors): enough independent chains of multiply-adds to keep the core busy."""
     a, b = np.float32(0.5), np.float32(0.25)
     for _ in range(times):
         for i in range(0, FMA_SIZE, 4 * LANES):

@@ -6,7 +6,8 @@ rounded up.
 
 Attention is many small steps for each word, and the same ones for every word. So LANES words at a time
 lie side by side in the lanes of vectors, and every step is one on whole vectors. What the lanes beyond
-the last word compute is never kept.
+the last word compute is never kept; they begin with zeros, since some of the numbers that memory may hold
+are slow to compute with.
 """
 
 import numpy as np
@@ -16,7 +17,8 @@ from autollm.kernels.kernel import helper, kernel
 from autollm.kernels.simd import (
     LANES,
     REGISTER_LANES,
-    aligned,
+    aligned_empty,
+    aligned_zeros,
     exp,
     load,
     maximum,
@@ -88,11 +90,9 @@ def causal_attention_forward(qkv, weights, out):
     width = H * D
     rows = (width + REGISTER_LANES - 1) // REGISTER_LANES * REGISTER_LANES
     root = 1.0 / np.sqrt(D)
-    lanes = aligned(3 * T * rows, LANES, qkv.dtype)  # row (t * 3 + role) * rows + h * D + d
-    mixed = aligned(rows, LANES, qkv.dtype)
-    square = aligned(REGISTER_LANES, LANES, qkv.dtype)
-    lanes[:] = 0
-    square[:] = 0
+    lanes = aligned_zeros(3 * T * rows, LANES, qkv.dtype)  # row (t * 3 + role) * rows + h * D + d
+    mixed = aligned_empty(rows, LANES, qkv.dtype)
+    square = aligned_zeros(REGISTER_LANES, LANES, qkv.dtype)
     for first in range(0, B, LANES):
         for place in range(3 * T):
             to_lanes(
@@ -132,12 +132,10 @@ def causal_attention_backward(qkv, weights, g, dqkv, add):
     width = H * D
     rows = (width + REGISTER_LANES - 1) // REGISTER_LANES * REGISTER_LANES
     root = 1.0 / np.sqrt(D)
-    lanes, shares = aligned(3 * T * rows, LANES, qkv.dtype), aligned(3 * T * rows, LANES, qkv.dtype)
-    given, u = aligned(rows, LANES, qkv.dtype), aligned(T, LANES, qkv.dtype)
-    square = aligned(REGISTER_LANES, LANES, qkv.dtype)
-    lanes[:] = 0
-    given[:] = 0
-    square[:] = 0
+    lanes = aligned_zeros(3 * T * rows, LANES, qkv.dtype)
+    shares = aligned_empty(3 * T * rows, LANES, qkv.dtype)
+    given, u = aligned_zeros(rows, LANES, qkv.dtype), aligned_empty(T, LANES, qkv.dtype)
+    square = aligned_zeros(REGISTER_LANES, LANES, qkv.dtype)
     for first in range(0, B, LANES):
         for place in range(3 * T):
             to_lanes(

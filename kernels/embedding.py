@@ -5,7 +5,7 @@ import numpy as np
 from autollm.kernels.kernel import check_ids, helper, kernel
 from autollm.kernels.simd import (
     LANES,
-    aligned,
+    aligned_empty,
     load,
     load_first,
     multiply_add,
@@ -64,10 +64,10 @@ def sum_over_k_backward(g, dx, add):
 
 
 # --- a bag of rows ---------------------------------------------------------------------------------
-# What slows these kernels down is not arithmetic. A vector that lies across two cache lines takes twice as
-# long to read; adding to a row that was just written has to wait for it, the longer if only some lanes were;
+# What slows these kernels down is not arithmetic. A register that is loaded from two cache lines takes twice
+# as long; adding to a row that was just written has to wait for it, the longer if only some lanes were;
 # and a loop whose length nobody can predict costs as much as a dozen vectors. But a context begins with
-# padding, often most of it: a run of equal ids. So where it pays, rows begin at cache lines, in long contexts
+# padding, often most of it: a run of equal ids. So where it pays, rows are whole vectors, in long contexts
 # a run is added at one stroke, and examples with runs of one length come one after the other.
 
 LONG_FORWARD, LONG_BACKWARD = 9, 5  # the shortest contexts that are long in this sense
@@ -75,11 +75,11 @@ LONG_FORWARD, LONG_BACKWARD = 9, 5  # the shortest contexts that are long in thi
 
 @helper
 def padded(table):
-    """The table if its rows (V, D) are whole vectors; or else a copy in which they have some lanes more."""
+    """The table itself if its rows (V, D) are whole vectors, or a copy in which they have some lanes more."""
     V, D = table.shape
     if D % LANES == 0:
         return table
-    copy = aligned(V, (D + LANES - 1) // LANES * LANES, table.dtype)
+    copy = aligned_empty(V, (D + LANES - 1) // LANES * LANES, table.dtype)
     for v in range(V):
         for d in range(0, D, LANES):
             store(load_first(table, v * D + d, D - d), copy, v * copy.shape[1] + d)
@@ -183,7 +183,7 @@ def embedding_bag_forward(table, ids, out):
     """out[b] = sum over k of table[ids[b, k]]"""
     V, (B, K) = table.shape[0], ids.shape
     check_ids(ids, V)
-    if 8 * V >= B * K:  # too few reads of a row to copy it first
+    if 8 * V >= B * K:  # too few reads of a row for a copy, or an order of the examples, to pay
         sum_rows(table, ids, out)
     elif K < LONG_FORWARD:
         sum_rows(padded(table), ids, out)
@@ -200,7 +200,7 @@ def embedding_bag_backward(ids, g, dtable, add):
         return  # what follows takes a row to have a last vector
     if not add:
         dtable[:] = 0
-    if 2 * V >= B * K:  # too few additions to a row to copy it first
+    if 2 * V >= B * K:  # too few additions to a row, likewise
         scatter_rows(ids, g, dtable)
         return
     table = padded(dtable)
@@ -209,7 +209,7 @@ def embedding_bag_backward(ids, g, dtable, add):
     else:
         scatter_runs(ids, g, table)
     stride = table.shape[1]
-    if stride > D:
+    if stride > D:  # it is a copy
         for v in range(V):
             for d in range(0, D, LANES):
                 store_first(load(table, v * stride + d), dtable, v * D + d, D - d)

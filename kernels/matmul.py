@@ -9,7 +9,7 @@ from autollm.kernels.simd import (
     LANES,
     REGISTER_LANES,
     ROWS,
-    aligned,
+    aligned_zeros,
     load_first,
     tile_add_outer,
     tile_load,
@@ -29,32 +29,29 @@ def product(a, row_step, step, depth, x, out, add):
     """
     (M, N), stride = out.shape, x.shape[1]
     tiles = (M + ROWS - 1) // ROWS
-    height = M // max(tiles, 1)  # spread evenly: 27 rows are not 4 times 6 and 3, but 6, 6, 5, 5 and 5
-    taller = M - tiles * height  # so many tiles have a row more, and come first
+    height = max(M // max(tiles, 1), 1)  # spread evenly: 27 rows are not 4 times 6 and 3, but 6, 6, 5, 5, 5
+    split = (M - tiles * height) * (height + 1)  # tiles with a row more come first, down to here
     for start in range(0, max(depth, 1), DEPTH):  # once for a sum of nothing, which is zeros
         end, more = min(start + DEPTH, depth), add or start > 0
         for n in range(0, N, LANES):
-            m = 0
-            for rows, below in ((height + 1, taller * (height + 1)), (height, M)):
-                while m < below:
+            for rows, first, stop in ((height + 1, 0, split), (height, split, M)):
+                for m in range(first, stop, rows):
                     tile = tile_load(out, m * N + n, N, rows, N - n) if more else tile_zeros()
                     for j in range(start, end):
                         row = load_first(x, j * stride + n, stride - n)
                         tile = tile_add_outer(tile, a, m * row_step + j * step, row_step, rows, row)
                     tile_store(tile, out, m * N + n, N, rows, N - n)
-                    m += rows
 
 
 @helper
 def transposed(w):
-    """w.T (D, V) of w (V, D), its rows in whole vectors: what is beyond D and V holds anything finite.
+    """w.T (D, V) of w (V, D), its rows in whole vectors: what is beyond D and V is not a part of it.
 
     The number of vectors is odd: rows a power of two apart would all want the same few places of a cache.
     """
     (V, D), side = w.shape, REGISTER_LANES
     stride = ((V + LANES - 1) // LANES | 1) * LANES
-    out = aligned((D + side - 1) // side * side, stride, w.dtype)
-    out[:] = 0
+    out = aligned_zeros((D + side - 1) // side * side, stride, w.dtype)
     for v in range(0, V, side):
         for d in range(0, D, side):
             transpose(w, v * D + d, D, V - v, D - d, out, d * stride + v, stride)

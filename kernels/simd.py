@@ -60,15 +60,6 @@ def store_first(vector, array, i, n):
 
 
 @helper
-def aligned(rows, columns, dtype):
-    """An array (rows, columns) to write into. If the columns are whole vectors, none of these lies across two
-    lines of the processor's cache, which would take twice as long to read."""
-    memory = np.empty(rows * columns + REGISTER_LANES, dtype)
-    start = -(memory.ctypes.data // memory.itemsize) % REGISTER_LANES
-    return memory[start : start + rows * columns].reshape(rows, columns)
-
-
-@helper
 def put_first(vector, array, i, n, add):
     """Write the first n >= 1 lanes (LANES at most) from offset i on; if `add`, add them to what is there."""
     if add:
@@ -157,3 +148,24 @@ def transpose(source, i, stride, rows, columns, target, j, target_stride):
     does not have holds anything."""
     r, c = np.ogrid[: min(rows, REGISTER_LANES), : min(columns, REGISTER_LANES)]
     target.reshape(-1)[j + c * target_stride + r] = source.reshape(-1)[i + r * stride + c]
+
+
+# --- arrays for a kernel's own use -------------------------------------------------------------------
+# They begin at a multiple of a register's width: if their columns are whole vectors, no register is loaded
+# from two lines of the processor's cache, which takes twice as long.
+
+
+@helper
+def aligned_empty(rows, columns, dtype):
+    """An array (rows, columns) whose numbers may be anything."""
+    memory = np.empty(rows * columns + REGISTER_LANES, dtype)
+    start = -(memory.ctypes.data // memory.itemsize) % REGISTER_LANES
+    return memory[start : start + rows * columns].reshape(rows, columns)
+
+
+@helper
+def aligned_zeros(rows, columns, dtype):
+    """An array (rows, columns) of zeros."""
+    array = aligned_empty(rows, columns, dtype)
+    array[:] = 0
+    return array

@@ -13,7 +13,7 @@ from autollm.kernels.embedding import embedding_bag_backward, embedding_bag_forw
 from autollm.kernels.examples import draw
 from autollm.kernels.kernel import dispatcher_of
 from autollm.kernels.matmul import linear_forward, matmul_wh_backward, matmul_wh_forward
-from autollm.kernels.simd import LANES, REGISTER_LANES, aligned
+from autollm.kernels.simd import LANES, REGISTER_LANES, aligned_empty, aligned_zeros
 
 
 @pytest.mark.parametrize("D", [1, 27, 32, 33, 128])
@@ -44,8 +44,8 @@ def test_contexts_that_begin_with_runs_of_all_lengths(B, K, D):
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, LANES), (5, 3), (7, 3 * LANES)])
 def test_what_a_kernel_writes_into_is_aligned(rows, columns):
-    plain = getattr(aligned, "py_func", aligned)
-    arrays = [plain(rows, columns, np.float32) for _ in range(20)]
+    assert not aligned_zeros(rows, columns, np.float32).any()
+    arrays = [aligned_empty(rows, columns, np.float32) for _ in range(20)]
     for number, array in enumerate(arrays):
         array[:] = number
     for number, array in enumerate(arrays):
