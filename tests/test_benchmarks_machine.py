@@ -369,11 +369,13 @@ def test_a_speed_relative_to_others_is_that_of_all_rounds(monkeypatch):
 
 
 def test_loops_around_a_visit_are_the_means_of_before_and_after(monkeypatch):
-    told = iter([{"interpreter": 10.0, "fma": 100.0}, {"interpreter": 20.0, "fma": 300.0}])
-    monkeypatch.setattr(calibrators, "beside", lambda loops, seconds, clock: next(told))
-    with calibrators.around(calibrators.OF_STEPS, 0.01) as means:
+    told, asked = iter([{"interpreter": 10.0, "fma": 100.0}, {"interpreter": 20.0, "fma": 300.0}]), []
+    monkeypatch.setattr(calibrators, "beside", lambda *given: asked.append(given) or next(told))
+    given = calibrators.OF_STEPS, 0.01, Clock()
+    with calibrators.around(*given) as means:
         assert means == {}
     assert means == {"interpreter": [15.0], "fma": [200.0]}
+    assert asked == [given, given]
 
 
 def test_the_calibrators_run_when_told():
