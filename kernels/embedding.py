@@ -200,7 +200,7 @@ def embedding_bag_backward(ids, g, dtable, add):
         return  # what follows takes a row to have a last vector
     if not add:
         dtable[:] = 0
-    if 2 * V >= B * K:  # too few additions to a row, likewise
+    if 2 * V >= B * K:  # too few additions to a row for a copy, or an order of the examples, to pay
         scatter_rows(ids, g, dtable)
         return
     table = padded(dtable)

@@ -38,6 +38,19 @@ def filmed(words=NAMES, model="bag", steps=300, watch=None, held_out=None, graph
     return recorder.told(learned), learned
 
 
+def told_of_steps(recorder, steps, whole):
+    """What `learn` is to record with: it has heard of so many steps of `whole`, with a loss of 2, that nobody
+    has made."""
+
+    def record(model, examples, held_out):
+        watch = recorder.begin(model, examples, held_out)
+        for step in range(1, steps + 1):
+            watch(step, step / steps, 2.0, step / whole)
+        return watch
+
+    return record
+
+
 def unpacked(content):
     scale, text = content
     places = {chr(digit): i for i, digit in enumerate(record.DIGITS)}

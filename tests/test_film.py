@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from films import NAMES, filmed, unpacked, words_of
+from films import NAMES, filmed, told_of_steps, unpacked, words_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,14 +25,8 @@ def test_the_moments_are_about_forty_and_denser_at_the_start():
     plan = make_plan(configure("bag"))
     corpus = Corpus.of(NAMES, None, seed=0)
     recorder = Recorder(plan, corpus)
-
-    def record_a_second(model, examples, held_out):
-        watch = recorder.begin(model, examples, held_out)
-        for step in range(1, 10_001):
-            watch(step, step / 10_000, 2.0, step / 10_000)
-        return watch
-
-    learn(make_plan(configure("bag"), Budget(steps=1)), corpus, record=record_a_second)
+    a_second = told_of_steps(recorder, 10_000, 10_000)
+    learn(make_plan(configure("bag"), Budget(steps=1)), corpus, record=a_second)
     steps = [moment.steps for moment in recorder.moments][:41]
     assert steps[0] == 0 and steps[-1] == 10_000
     assert len(set(steps)) == 41

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import autollm, python
-from films import HOSTILE, NAMES, filmed, words_of
+from films import HOSTILE, NAMES, filmed, told_of_steps, words_of
 
 from autollm import cli, files, train
 from autollm.errors import InputError
@@ -91,14 +91,7 @@ def test_a_page_has_300_kB_at_most(monkeypatch, words, model, sizes):
     plan = make_plan(configure(model, **sizes), Budget(steps=130))
     corpus = Corpus.of(words, None, seed=0)
     recorder = Recorder(plan, corpus)
-
-    def every_moment(model, examples, held_out):
-        watch = recorder.begin(model, examples, held_out)
-        for step in range(1, 2001):
-            watch(step, step / 2000, 2.0, step / 2001)
-        return watch
-
-    learned = learn(plan, corpus, record=every_moment)
+    learned = learn(plan, corpus, record=told_of_steps(recorder, 2000, 2001))
     film = recorder.told(learned)
     assert len(film["steps"]) >= record.FEWEST_MOMENTS
     content = page.page_of(film)
