@@ -29,7 +29,7 @@ def product(a, row_step, step, depth, x, out, add):
     """
     (M, N), stride = out.shape, x.shape[1]
     tiles = (M + ROWS - 1) // ROWS
-    height = M // tiles if tiles else 1  # spread evenly: 27 rows are not 4 times 6 and 3, but 6, 6, 5, 5, 5
+    height = max(M // max(tiles, 1), 1)  # spread evenly: 27 rows are not 4 times 6 and 3, but 6, 6, 5, 5, 5
     split = (M - tiles * height) * (height + 1)  # tiles with a row more come first, down to here
     for start in range(0, max(depth, 1), DEPTH):  # once for a sum of nothing, which is zeros
         end, more = min(start + DEPTH, depth), add or start > 0
