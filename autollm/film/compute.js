@@ -15,31 +15,49 @@ function split(text) {
 }
 
 const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const digitOf = new Map(Array.from(DIGITS, (digit, i) => [digit, i]));
+const digitAt = [];
+Array.from(DIGITS, (digit, i) => (digitAt[digit.charCodeAt(0)] = i)); // by the number of its character
 
 /** Numbers from a scale and a text with three characters for each: 18 bits between -scale and scale. */
 function unpacked([scale, text]) {
-  return Float64Array.from({ length: text.length / 3 }, (_, i) => {
-    const [a, b, c] = [0, 1, 2].map((j) => digitOf.get(text[3 * i + j]));
-    return ((((a << 12) | (b << 6) | c) - 2 ** 17) / (2 ** 17 - 1)) * scale;
-  });
+  const numbers = new Float64Array(text.length / 3);
+  for (let i = 0; i < numbers.length; i++) {
+    let whole = 0;
+    for (let j = 3 * i; j < 3 * i + 3; j++) whole = (whole << 6) | digitAt[text.charCodeAt(j)];
+    numbers[i] = ((whole - 2 ** 17) / (2 ** 17 - 1)) * scale;
+  }
+  return numbers;
 }
 
 const tables = new Map();
 
-/** The parameters at a moment, each an array of V rows. They are unpacked when somebody asks. */
-function bagAt(moment) {
-  if (!tables.has(moment)) {
-    const rows = (flat) =>
-      Array.from({ length: V }, (_, v) => flat.subarray(v * film.seen.dim, (v + 1) * film.seen.dim));
-    tables.set(moment, { E: rows(unpacked(film.seen.E[moment])), W: rows(unpacked(film.seen.W[moment])) });
+/** The V rows of a table, "E" or "W", at a moment. They are unpacked when somebody asks. */
+function tableAt(name, moment) {
+  const key = `${name}${moment}`;
+  if (!tables.has(key)) {
+    const D = film.seen.dim;
+    const flat = unpacked(film.seen[name][moment]);
+    tables.set(key, Array.from({ length: V }, (_, v) => flat.subarray(v * D, (v + 1) * D)));
   }
-  return tables.get(moment);
+  return tables.get(key);
 }
 
+const bagAt = (moment) => ({ E: tableAt("E", moment), W: tableAt("W", moment) });
+
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
-const dot = (a, b) => a.reduce((total, number, d) => total + number * b[d], 0);
-const mixed = (bag, context) => bag.E[0].map((_, d) => sum(context.map((token) => bag.E[token][d])));
+
+function dot(a, b) {
+  let total = 0;
+  for (let d = 0; d < a.length; d++) total += a[d] * b[d];
+  return total;
+}
+
+/** The codes of a context, added up. */
+function mixed(bag, context) {
+  const mix = new Float64Array(film.seen.dim);
+  for (const token of context) bag.E[token].forEach((number, d) => (mix[d] += number));
+  return mix;
+}
 
 /** Scores of all V next tokens after a context of K tokens. */
 function scoresOf(bag, context) {
