@@ -60,10 +60,10 @@ def chrome(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bag():
-    """The film of a bag that has learned the names."""
+    """The film of a bag that has learned the names. Its codes are short, as the page draws every number."""
     from films import filmed
 
-    return filmed(steps=2000)[0]
+    return filmed(steps=2000, dim=8)[0]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("selenium", reason="the page is looked at by selenium")
 
-from film_pages import By, moments_of, needs_chrome
+from film_pages import moments_of, needs_chrome
 from films import unpacked
 
 from autollm.bricks.cross_entropy import xent_from_logits
@@ -119,6 +119,26 @@ def gradient(film, moment, context, target):
     return loss.v, model.E.grad, model.W.grad
 
 
+# What the page computes of a guess, and what it says: its loss, and of two numbers the bucket and the slope.
+BLAME = """
+const [moment, context, target] = arguments;
+show(moment);
+const said = ([table, row]) => {
+  byId('check-table').value = table;
+  byId('check-letter').value = row;
+  byId('check-place').value = 3;
+  byId('check-place').dispatchEvent(new Event('input'));
+  return [byId('bucket').textContent, byId('check').querySelector('b').textContent];
+};
+const { E, W } = blameOf(bagAt(moment), context, target);
+const rows = (table) => table.map((row) => Array.from(row));
+return {
+  E: rows(E), W: rows(W), loss: byId('loss-here').textContent,
+  said: { E: said(['E', context.at(-1)]), W: said(['W', target]) },
+};
+"""
+
+
 @pytest.mark.parametrize("word", ["emma", "ana", "bb"])
 def test_the_blame_is_the_gradient_of_python(opened, word):
     film = opened.film
@@ -129,28 +149,14 @@ def test_the_blame_is_the_gradient_of_python(opened, word):
     typed.send_keys(word[:-1])
     opened.run("byId('target').value = arguments[0]", target)
     for moment in moments_of(film):
-        opened.run("show(arguments[0])", moment)
         loss, E, W = gradient(film, moment, context, target)
-        blame = opened.run("return blameOf(bagAt(arguments[0]), ...arguments[1])", moment, [context, target])
-        as_array = {
-            name: np.array([[row[str(d)] for d in range(len(row))] for row in blame[name]])
-            if isinstance(blame[name][0], dict)
-            else np.array(blame[name])
-            for name in ("E", "W")
-        }
-        np.testing.assert_allclose(as_array["E"], E, atol=1e-4)
-        np.testing.assert_allclose(as_array["W"], W, atol=1e-4)
-        assert number(opened["loss-here"].text) == pytest.approx(loss, abs=6e-4)
-        for table, row in (("E", context[-1]), ("W", target)):
-            opened.run(
-                "byId('check-table').value = arguments[0]; byId('check-letter').value = arguments[1];"
-                "byId('check-place').value = 3; byId('check-place').dispatchEvent(new Event('input'))",
-                table,
-                row,
-            )
-            bucket = number(opened["bucket"].text)
-            assert bucket == pytest.approx((E if table == "E" else W)[row, 2], abs=1e-4)
-            slope = number(opened["check"].find_element(By.TAG_NAME, "b").text.split()[0])
+        blame = opened.run(BLAME, moment, context, target)
+        np.testing.assert_allclose(blame["E"], E, atol=1e-4)
+        np.testing.assert_allclose(blame["W"], W, atol=1e-4)
+        assert number(blame["loss"]) == pytest.approx(loss, abs=6e-4)
+        for table, expected in (("E", E[context[-1], 2]), ("W", W[target, 2])):
+            bucket, slope = (number(text.split()[0]) for text in blame["said"][table])
+            assert bucket == pytest.approx(expected, abs=1e-4)
             assert slope == pytest.approx(bucket, abs=2e-3), "nudging the number says the same"
 
 
