@@ -8,6 +8,7 @@ import mmap
 import os
 import pkgutil
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from unittest import mock
 
@@ -28,17 +29,22 @@ each_row = pytest.mark.parametrize("name", ROWS)
 SIZES = dict.fromkeys("BDHKTV", 6)
 
 
-def draw_case(data, name, largest=70, most=20_000, dtype=np.float32):
-    """A case with sizes up to `largest`, whose product is `most` at the most."""
-    row = ROWS[name]
-    sizes, product = {}, 1
-    for letter in data.draw(st.permutations(letters(row)), label="order"):
-        limit = max(min(largest, most // product), 1)
-        sizes[letter] = data.draw(
-            st.one_of(st.integers(1, min(9, limit)), st.integers(1, limit)), label=letter
-        )
-        product *= sizes[letter]
-    return Case.draw(row, sizes, data.draw(st.integers(0, 2**32), label="seed"), dtype)
+@cache
+def cases(name, largest=70, most=20_000, dtype=np.float32):
+    """Cases with sizes up to `largest`, small ones as often as all, whose product is `most` at the most."""
+    row, size = ROWS[name], st.integers(1, 9) | st.integers(1, largest)
+
+    def with_sizes(order, drawn, seed):
+        sizes, product = {}, 1
+        for letter, size in zip(order, drawn, strict=True):
+            sizes[letter] = max(min(size, largest, most // product), 1)
+            product *= sizes[letter]
+        return Case.draw(row, sizes, seed, dtype)
+
+    order = letters(row)
+    return st.builds(
+        with_sizes, st.permutations(order), st.tuples(*[size] * len(order)), st.integers(0, 2**32)
+    )
 
 
 def upstream(shape, seed, dtype=np.float32):
@@ -95,7 +101,7 @@ def test_every_public_brick_has_a_row():
 @each_row
 @given(data=st.data())
 def test_value_is_numpys(name, data):
-    case = draw_case(data, name)
+    case = data.draw(cases(name))
     value, _ = case.run()
     np.testing.assert_allclose(value, case.expected(), rtol=2e-5, atol=2e-5)
 
@@ -103,7 +109,7 @@ def test_value_is_numpys(name, data):
 @each_row
 @given(data=st.data())
 def test_backward_is_the_adjoint_of_the_derivative(name, data):
-    check_adjoint(draw_case(data, name, 5, dtype=np.float64))
+    check_adjoint(data.draw(cases(name, 5, dtype=np.float64)))
 
 
 @each_row
@@ -136,7 +142,7 @@ def check_adjoint(case):
 @given(data=st.data())
 @settings(max_examples=15)
 def test_compiled_is_plain_python(name, data):
-    same_compiled_and_plain(draw_case(data, name, 12, 500))
+    same_compiled_and_plain(data.draw(cases(name, 12, 500)))
 
 
 AROUND_LANES = (LANES - 1, LANES, LANES + 1, 2 * LANES + 1)
@@ -193,7 +199,7 @@ def test_a_softmax_of_scores_that_are_all_very_low_or_very_high(name, height):
 @given(data=st.data())
 @settings(max_examples=10)
 def test_inputs_stay_and_outputs_are_new(name, data):
-    case = draw_case(data, name)
+    case = data.draw(cases(name))
     before = {key: value.copy() for key, value in (case.floats | case.ids).items()}
     u = upstream(case.expected().shape, 0)
     kept = np.array(u)
@@ -210,7 +216,7 @@ def test_inputs_stay_and_outputs_are_new(name, data):
 @given(data=st.data())
 @settings(max_examples=10)
 def test_backward_runs_exactly_once_and_back_may_be_called_again(name, data):
-    case = draw_case(data, name, 9)
+    case = data.draw(cases(name, 9))
     counters = []
 
     def count(key, kernel):
@@ -286,7 +292,7 @@ def test_nothing_outside_an_array_is_touched(name, data):
         made.append((whole, size))
         return whole[guard : guard + size].reshape(shape)
 
-    case = draw_case(data, name)
+    case = data.draw(cases(name))
     with mock.patch.object(buffers, "empty", guarded):
         case.run(upstream(case.expected().shape, 0), wrap=Probe)
     for whole, size in made:
