@@ -17,8 +17,8 @@ from selenium.webdriver import Chrome, ChromeOptions  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 
-# The first of these that is there is taken. A headless shell is the same browser without its windows, and shows a
-# page in less time.
+# The first of these that is there is taken. A headless shell is the same browser without its
+# windows, and shows a page in less time.
 BROWSERS = (
     "chromium-headless-shell",
     "chrome-headless-shell",
