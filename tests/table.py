@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import autollm
-from autollm.node import Node, Param
+from autollm.node import Node
 
 
 @dataclass(frozen=True)
@@ -151,63 +151,3 @@ ROWS = {
     "rnn": Row({"r": "HH", "x": "BTH"}, autollm.rnn, rnn, deviations={"r": 0.1}),
     "gru": Row({"r": "3HH", "x": "BT3H"}, autollm.gru, gru, deviations={"r": 0.1}),
 }
-
-
-@dataclass
-class Case:
-    """A row with sizes and random inputs."""
-
-    row: Row
-    floats: dict[str, np.ndarray]
-    ids: dict[str, np.ndarray]
-
-    @classmethod
-    def draw(cls, row: Row, sizes: dict[str, int], seed: int, dtype: Any = np.float32) -> Case:
-        rng = np.random.default_rng(seed)
-
-        def shape(axes: str) -> tuple[int, ...]:
-            return tuple(int(axis) if axis.isdigit() else sizes[axis] for axis in axes)
-
-        floats = {
-            name: (row.deviations.get(name, 1.0) * rng.standard_normal(shape(axes))).astype(dtype)
-            for name, axes in row.floats.items()
-        }
-        ids = {
-            name: rng.integers(row.lowest, sizes[limit], shape(axes), np.int32)
-            for name, (axes, limit) in row.ids.items()
-        }
-        return cls(row, floats, ids)
-
-    def expected(self) -> np.ndarray:
-        floats = (value.astype(np.float64) for value in self.floats.values())
-        return np.asarray(self.row.reference(*floats, *self.ids.values()))
-
-    def run(self, u: Any = None, wrap: Any = Param) -> tuple[Any, list[np.ndarray]]:
-        """The output's value and, for an upstream sensitivity `u`, every float input's gradient."""
-        inputs = [wrap(value) for value in self.floats.values()]
-        out = self.row.call(*inputs, *self.ids.values())
-        value = out.v
-        if u is not None:
-            out.back(u)
-        return value, [x.grad for x in inputs]
-
-
-class Probe(Node):
-    """An input that is a Node and remembers the gradient that reached it, and how often."""
-
-    __slots__ = ("calls", "grad")
-
-    def __init__(self, v: np.ndarray) -> None:
-        self.calls = 0
-        self.grad = np.zeros_like(v)
-        super().__init__(v, self._receive)
-
-    def _receive(self, g: np.ndarray) -> None:
-        self.calls += 1
-        self.grad = np.array(g)
-
-
-def letters(row: Row) -> list[str]:
-    """The letters of all sizes that a row needs."""
-    axes = [*row.floats.values(), *(axes + limit for axes, limit in row.ids.values())]
-    return sorted(letter for letter in set("".join(axes)) if letter.isalpha())

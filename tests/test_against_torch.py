@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import Case, Probe, letters
 from hypothesis import given
 from hypothesis import strategies as st
-from table import ROWS, Case, Probe, letters
+from table import ROWS
 
 from autollm import SGD, Adam, Momentum, Param, xent_from_logits
 from autollm.learning.examples import PADDING

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import AROUND_LANES, Pages
 from test_kernel import all_kernels
-from test_primitives import AROUND_LANES, Pages
 
 from autollm import Node, causal_attention
 from autollm.kernels.cross_entropy import xent_from_logits_forward

@@ -8,8 +8,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from cases import plain_python
 from equations import LOGITS
-from test_primitives import plain_python
 
 from autollm import sample, train, xent_from_logits
 from autollm.bricks.embedding import Rows
