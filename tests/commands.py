@@ -26,28 +26,42 @@ class Server:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None  # unless it is a copy of another
         self.channel: socket.socket | None = None
 
     def start(self, request: dict[str, Any], descriptors: list[int]) -> socket.socket:
         """Begin a run; where its process id can be read, and its status when it has ended."""
-        if self.channel is None:
-            self.channel, theirs = socket.socketpair()
-            command = [sys.executable, str(WARM), str(theirs.fileno()), self.kind]
-            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
-            theirs.close()
-        content = json.dumps(request).encode()
         answers, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(self.channel, [len(content).to_bytes(4, "big")], [*descriptors, theirs.fileno()])
-        self.channel.sendall(content)
+            self._send(request, [*descriptors, theirs.fileno()])
         return answers
 
+    def _send(self, request: dict[str, Any], descriptors: list[int]) -> None:
+        if self.channel is None:
+            self.channel, theirs = socket.socketpair()
+            with theirs:
+                self._begin(theirs.fileno())
+        content = json.dumps(request).encode()
+        socket.send_fds(self.channel, [len(content).to_bytes(4, "big")], descriptors)
+        self.channel.sendall(content)
+
+    def _begin(self, channel: int) -> None:
+        """All kinds need numba, which takes longest: so the others are copies of a process that has it."""
+        if self.kind == "numba":
+            command = [sys.executable, str(WARM), str(channel)]
+            self.process = subprocess.Popen(command, pass_fds=[channel], stdin=subprocess.DEVNULL)
+        else:
+            SERVERS["numba"]._send({"kind": self.kind}, [channel])
+
     def close(self) -> None:
-        if self.channel and self.process:
+        if self.channel:
+            self.channel.shutdown(socket.SHUT_WR)
+            self.channel.recv(1)  # which comes back when the process has ended
             self.channel.close()
-            self.process.wait()
             self.channel = None
+        if self.process:
+            self.process.wait()
+            self.process = None
 
 
 SERVERS = {kind: Server(kind) for kind in ("numba", "autollm", "pytest", "fleet")}

@@ -1,7 +1,8 @@
-"""A process that has imported what takes long, and forks for every run: `python tests/warm.py FD KIND`.
+"""A process that has imported what takes long, and forks for every run: `python tests/warm.py FD`.
 
 The copy gets the run's arguments, folder, environment and real file descriptors, and ends as a process ends.
-What it runs is imported afresh, but for what its KIND says. tests/commands.py sends the requests.
+What it runs is imported afresh, but for what its kind says. The process itself is of the kind "numba"; on
+request a copy becomes another. tests/commands.py sends the requests.
 """
 
 from __future__ import annotations
@@ -26,6 +27,15 @@ from typing import Any
 LIMIT = 600  # seconds after which a run is killed, so that none is ever left behind
 
 
+def python_path() -> list[str]:
+    """The folders that the environment names."""
+    given = os.environ.get("PYTHONPATH")
+    return given.split(os.pathsep) if given else []
+
+
+PATH = sys.path[1 + len(python_path()) :]  # which every process has
+
+
 def numba() -> None:
     """numba, and what it does for the first function that it compiles."""
     import numba
@@ -45,10 +55,9 @@ def autollm() -> None:
 
 
 def pytest() -> None:
-    """numba, pytest with its plugins, and what tests and benchmarks take from other projects."""
+    """pytest with its plugins, and what tests and benchmarks take from other projects."""
     import pytest
 
-    numba()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         Path(folder, "conftest.py").write_text("import cpuinfo, hypothesis.strategies")
         pytest.main(["--collect-only", "-p", "no:cacheprovider", "--rootdir", folder, folder])
@@ -62,10 +71,19 @@ def fleet() -> None:
     from benchmarks.fleet import __main__, by_ssh  # noqa: F401
 
 
+KINDS = {"numba": numba, "autollm": autollm, "pytest": pytest, "fleet": fleet}
+
+
+def become(kind: str, channel: socket.socket) -> None:
+    """Import what runs of a kind share, and serve them."""
+    KINDS[kind]()
+    gc.collect()
+    gc.freeze()
+    serve(channel)
+
+
 def serve(channel: socket.socket) -> None:
     """Fork for every request, until the tests have gone."""
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.environ.get("PYTHONPATH") else []
-    del sys.path[: 1 + len(given)]  # the folder of this file, and what is this process's own
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how those that wait have ended
     while True:
         head, descriptors, *_ = socket.recv_fds(channel, 4, 4)
@@ -75,7 +93,10 @@ def serve(channel: socket.socket) -> None:
         if not os.fork():
             channel.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            wait_for(request, descriptors)
+            if "kind" in request:
+                become(request["kind"], socket.socket(fileno=descriptors[0]))
+            else:
+                wait_for(request, descriptors)
             os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -112,8 +133,7 @@ def run(request: dict[str, Any], descriptors: list[int]) -> int:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
-    given = os.environ.get("PYTHONPATH")
-    sys.path[:0] = [request["cwd"], *(given.split(os.pathsep) if given else [])]
+    sys.path[:] = [request["cwd"], *python_path(), *PATH]
     importlib.invalidate_caches()
     if "numba" in sys.modules:
         sys.modules["numba"].config.reload_config()
@@ -157,7 +177,4 @@ def start(words: list[str]) -> None:
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parent.parent)
-    {"numba": numba, "autollm": autollm, "pytest": pytest, "fleet": fleet}[sys.argv[2]]()
-    gc.collect()
-    gc.freeze()
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    become("numba", socket.socket(fileno=int(sys.argv[1])))
