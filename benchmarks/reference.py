@@ -30,8 +30,8 @@ def bag_loss(model: Bag, contexts: Ids, targets: Ids) -> tuple[float, Matrix, Ma
     E, W = model.E.v.astype(np.float64), model.W.v.astype(np.float64)
     h = E[contexts].sum(axis=1)
     loss, dlogits = softmax_loss(h @ W.T, targets)
-    dE = np.zeros_like(E)
-    np.add.at(dE, contexts, (dlogits @ W)[:, None, :])
+    dh = dlogits @ W
+    dE = np.array([(contexts == letter).sum(axis=1) @ dh for letter in range(len(E))])
     return loss, dE, dlogits.T @ h
 
 

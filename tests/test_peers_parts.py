@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import runpy
-import shutil
 import subprocess
 from dataclasses import replace
 
@@ -93,23 +92,14 @@ def test_numpy_stays_with_numbers_however_large_the_logits():
 
 
 @pytest.fixture(scope="module")
-def c(tmp_path_factory):
-    """The C, compiled once, for examples of which only the last has the last letter."""
+def c():
+    """The C, for examples of which only the last has the last letter."""
     if not command.PEERS["c"].is_there():
         pytest.skip("no C compiler is installed")
     task = Task.named(SIZE)
     rows = np.minimum(task.examples.rows, 25)
     rows[-1] = 26
-    library, compile_to = tmp_path_factory.mktemp("c") / "bag.so", in_c.compile_to
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            in_c,
-            "compile_to",
-            lambda target, sizes: (compile_to(library, sizes), shutil.copy(library, target)),
-        )
-        found = in_c.InC(Task(task.workload, replace(task.examples, rows=rows), task.model))
-    found.library = library
-    return found
+    return in_c.InC(Task(task.workload, replace(task.examples, rows=rows), task.model))
 
 
 def begin(c, task):
@@ -118,7 +108,7 @@ def begin(c, task):
     c.bag.begin(in_c.place(c.windows), ctypes.c_int64(len(c.windows)), *map(in_c.place, start.values()))
 
 
-def test_the_c_draws_every_batch_anew_from_all_examples(c, monkeypatch):
+def test_the_c_draws_every_batch_anew_from_all_examples(c):
     """Two runs from one state end apart, as their batches do; and every letter that can be read is."""
     found = []
     for _ in range(2):
@@ -126,7 +116,6 @@ def test_the_c_draws_every_batch_anew_from_all_examples(c, monkeypatch):
         c.run(5)
         found.append(c.weights()["E"])
     assert not np.array_equal(*found)
-    monkeypatch.setattr(in_c, "compile_to", lambda target, sizes: shutil.copy(c.library, target))
     fresh = in_c.InC(c.task)
     fresh.run(300)
     moved = (fresh.weights()["E"] != c.task.start["E"]).any(axis=1)

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +27,23 @@ def place(array: np.ndarray) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
-def compile_to(library: str, constants: list[str]) -> None:
-    """Compile bag.c. Raises InputError with the first thing that the compiler says if it fails."""
+@cache
+def compiled(command: tuple[str, ...]) -> bytes:
+    """The library that a compiler makes of bag.c, made once in a process. Raises InputError with the first
+    thing that the compiler says if it fails."""
     source = Path(__file__).with_name("bag.c")
-    command = [*COMPILER, *FLAGS, *PROCESSOR, *constants, "-o", library, str(source)]
-    try:
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    except OSError as error:
-        raise InputError(f"cannot run the C compiler {COMPILER[0]}: {error.strerror}") from None
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        first = next((line for line in said if "error" in line), said[-1])
-        raise InputError(f"{COMPILER[0]} cannot compile {source.name}: {first}")
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder, "bag.so")
+        arguments = [*command, "-o", str(library), str(source)]
+        try:
+            done = subprocess.run(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        except OSError as error:
+            raise InputError(f"cannot run the C compiler {command[0]}: {error.strerror}") from None
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            first = next((line for line in said if "error" in line), said[-1])
+            raise InputError(f"{command[0]} cannot compile {source.name}: {first}")
+        return library.read_bytes()
 
 
 class InC:
@@ -47,11 +53,12 @@ class InC:
         (V, D), K = E.shape, task.workload.config.context
         sizes = {"B": task.workload.batch, "K": K, "D": D, "V": V}
         constants = [f"-D{name}={size}" for name, size in sizes.items()]
+        command = (*COMPILER, *FLAGS, *PROCESSOR, *constants)
         with tempfile.TemporaryDirectory() as folder:
-            library = os.path.join(folder, "bag.so")
-            compile_to(library, constants)
+            library = Path(folder, "bag.so")  # of its own, as are the variables in it
             try:
-                self.bag = ctypes.CDLL(library)
+                library.write_bytes(compiled(command))
+                self.bag = ctypes.CDLL(str(library))
             except OSError as error:
                 raise InputError(f"cannot load what {COMPILER[0]} made of bag.c: {error}") from None
         self.windows = task.examples.rows  # C keeps a pointer to it
