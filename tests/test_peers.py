@@ -7,11 +7,14 @@ import json
 import os
 import re
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from commands import python
 
 from autollm import cli
 from autollm.learning.optim import Adam
@@ -38,6 +41,17 @@ class Idle(command.PEERS["numpy"].load()):
 
     def run(self, steps):
         pass
+
+
+@pytest.fixture
+def warm(monkeypatch):
+    """The command's processes start warm."""
+
+    def run(line, env, **_):
+        assert line[0] == sys.executable
+        return python(*line[1:], warm="autollm", env=env)
+
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=run))
 
 
 def replace(monkeypatch, peer):
@@ -75,7 +89,8 @@ def test_a_peer_makes_the_same_steps_at_other_sizes(name, size):
     assert deviation(command.PEERS[name].load(), Task.named(size)) < 1e-4
 
 
-def macros(options, source=os.devnull):
+@cache
+def macros(*options, source=os.devnull):
     """What is defined after a C source, for these options."""
     command = [*in_c.COMPILER, *options, "-dM", "-E", "-x", "c", source]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -83,26 +98,24 @@ def macros(options, source=os.devnull):
 
 def runs_here(flag):
     """Whether this processor has what a processor named by the flag has."""
-    here = macros(["-march=native"])
-    return all(
-        f"{name} 1" in here for name in ("__AVX2__", "__FMA__", "__AVX512F__") if name in macros([flag])
-    )
+    here = macros("-march=native")
+    return all(f"{name} 1" in here for name in ("__AVX2__", "__FMA__", "__AVX512F__") if name in macros(flag))
 
 
 @pytest.mark.parametrize(
     "flag", ["-march=native", "-march=skylake-avx512", "-march=haswell", "-march=x86-64"]
 )
-@pytest.mark.parametrize("sizes", [(64, 3, 32), (200, 5, 96), (65, 1, 32), (5, 16, 64), (129, 4, 128)])
+@pytest.mark.parametrize("sizes", [(64, 3, 32), (200, 5, 96), (5, 16, 64), (129, 1, 128)])
 def test_the_c_makes_the_same_steps_on_every_processor_and_at_sizes_off_the_tiles(monkeypatch, flag, sizes):
     skip_if_missing("c")
     if not (re.search("x86_64|amd64", os.uname().machine) and runs_here(flag)):
         pytest.skip(f"this processor cannot run what is compiled with {flag}")
     if flag != "-march=native" and tiles(flag) == tiles("-march=native"):
         pytest.skip("-march=native makes the same of bag.c")
-    monkeypatch.setattr(in_c, "PROCESSOR", [flag, "-O1"])  # which compiles in less time than -O3
+    monkeypatch.setattr(in_c, "PROCESSOR", [flag, "-O0"])  # which compiles in less time than -O3
     B, K, D = sizes
     task = Task.of(Workload(B, configure(context=K, dim=D), 0.5 / K, golden=0.0))
-    assert deviation(in_c.InC, task) < 1e-5
+    assert deviation(in_c.InC, task, steps=5) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -116,12 +129,11 @@ def test_the_c_has_vectors_as_wide_as_the_registers_and_tiles_that_fit_them(flag
     assert tiles(flag) == {f"#define LANES {lanes}", f"#define ROWS {rows}"}
 
 
-@cache
 def tiles(flag):
     """What bag.c makes of the registers that there are with a flag: its widths of vectors and tiles."""
     source = str(Path(in_c.__file__).with_name("bag.c"))
     sizes = [f"-D{name}={size}" for name, size in zip("BKDV", (64, 3, 32, 27), strict=True)]
-    return set(re.findall(r"#define (?:LANES|ROWS) .*", macros([flag, *sizes], source)))
+    return set(re.findall(r"#define (?:LANES|ROWS) .*", macros(flag, *sizes, source=source)))
 
 
 def test_where_products_are_most_of_a_step_who_is_slower_than_numpy_is_not_at_its_best():
@@ -214,7 +226,7 @@ def test_a_worker_stays_on_one_core_before_it_starts_a_thread(monkeypatch, capsy
     assert json.loads(capsys.readouterr().out) == {SIZES[0]: 5.0}
 
 
-def test_the_table(capsys, monkeypatch):
+def test_the_table(capsys, monkeypatch, warm):
     torch = command.Entry("PyTorch, eager", "by_torch:ByTorch", module="no_such")
     some = {"autollm": command.PEERS["autollm"], "torch": torch, "numpy": command.PEERS["numpy"]}
     monkeypatch.setattr(command, "PEERS", some)
@@ -249,7 +261,7 @@ def test_options_that_cannot_be(capsys, arguments, message):
     assert not out and message in err and err.count("\n") == 1
 
 
-def test_a_compiler_that_fails_ends_in_one_line(capsys, monkeypatch):
+def test_a_compiler_that_fails_ends_in_one_line(capsys, monkeypatch, warm):
     monkeypatch.setenv("CC", "false")
     monkeypatch.chdir(ROOT)  # where the processes are started that measure
     monkeypatch.setattr(command, "OURS", "c")  # so that no other comes first
