@@ -13,17 +13,15 @@ import numba
 import pytest
 from llvmlite import binding
 
-from autollm.kernels.kernel import dispatcher_of
+from autollm.kernels.kernel import OPTIONS
 
 TRIPLE = "aarch64-unknown-linux-gnu"
 STORES = re.compile(r"st\w*\s+[qsvdw{].*\[(?!sp)").match  # anywhere but on the stack
 
 
-def assembly(kernel):
-    """What a kernel's instructions, as LLVM has them for this machine, become on an ARM processor."""
-    dispatcher = dispatcher_of(kernel)
-    dispatcher.compile(tuple(argument.type for argument in dispatcher.arguments))
-    (code,) = dispatcher.inspect_llvm().values()
+def assembly(function, signature):
+    """What a function's instructions, as LLVM has them for this machine, become on an ARM processor."""
+    (code,) = numba.njit(signature, **OPTIONS)(function).inspect_llvm().values()
     machine = binding.Target.from_triple(TRIPLE).create_target_machine(cpu="neoverse-n1", opt=3)
     for pattern, other in (
         (r'target triple = ".*"', f'target triple = "{TRIPLE}"'),
@@ -50,11 +48,17 @@ def innermost_loops(text):
 
 def show():
     from autollm.kernels import simd
-    from autollm.kernels.matmul import matmul_wh_forward
+    from autollm.kernels.matmul import product
 
+    def of_rows(a, x, out):
+        """The product of a layer without what comes before it, which takes as long again to compile."""
+        product(a, a.shape[1], 1, a.shape[1], x, out, False)
+
+    sys.modules["scipy.linalg"] = None  # which numba loads if it is there, and nothing here needs
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
-    print(json.dumps([simd.LANES, simd.ROWS, innermost_loops(assembly(matmul_wh_forward))]))
+    loops = innermost_loops(assembly(of_rows, (numba.float32[:, ::1],) * 3))
+    print(json.dumps([simd.LANES, simd.ROWS, loops]))
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="kernels run as plain Python")
