@@ -6,6 +6,7 @@ imported when one is first asked for: what only reads words or draws a table doe
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from autollm import interrupts
@@ -81,3 +82,5 @@ def __dir__() -> list[str]:
 
 if interrupts.is_command():
     interrupts.interrupts.install()  # from here on, so that also while numba is imported Ctrl-C is one line
+    # As if there were no SciPy: numba would take 0.15 s to load its linear algebra, which no kernel uses.
+    sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 import time
@@ -117,13 +118,20 @@ def test_save_then_sample(capsys, trained):
     assert words == dreamed
 
 
-@pytest.mark.parametrize("start", [fresh, installed])
-def test_the_command_with_its_parts(trained, start):
+def test_the_command_with_its_parts(trained):
     _, path = trained
-    assert len(start("sample", path, "-n", "2").stdout.splitlines()) == 2
+    assert len(installed("sample", path, "-n", "2").stdout.splitlines()) == 2
     done = autollm("dance")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "dance" in done.stderr
+
+
+def test_a_command_starts_without_what_numba_loads_for_others(trained):
+    """SciPy, if it is there."""
+    _, path = trained
+    done = fresh("sample", path, "-n", "2", env=os.environ | {"PYTHONPROFILEIMPORTTIME": "1"})
+    assert len(done.stdout.splitlines()) == 2
+    assert " numba.np.arraymath\n" in done.stderr and "scipy._lib" not in done.stderr
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "ladder"])
