@@ -125,7 +125,7 @@ def test_a_closed_standard_input_is_an_empty_one():
 @posix
 def test_a_reader_that_leaves_early():
     reader, writer = os.pipe()
-    command = "-m", "autollm", "train", "--steps", "50", "--samples", "20000", "--quiet"
+    command = "-m", "autollm", "train", "--steps", "50", "--samples", "10000", "--quiet"
     with tempfile.TemporaryFile() as err, open(os.devnull) as nothing:
         with open(writer, "wb") as output:
             run = Running(command, nothing, output, err)

@@ -80,11 +80,11 @@ def test_the_live_line_of_a_model_that_failed_is_wiped(monkeypatch):
 
 @posix
 def test_a_live_line_while_a_person_watches():
-    done, shown = on_a_terminal("train", "--steps", "20000", "--samples", "1")
+    done, shown = on_a_terminal("train", "--steps", "2000", "--samples", "1")
     assert done.returncode == 0
     lines = shown.split(b"\r")
     assert re.fullmatch(rb" *\d+%  loss \d\.\d{3}  [\d,]+ steps  [\d,]+ steps/s *", lines[-3])
     assert lines[-2] == b" " * len(lines[-3]), "it is wiped at the end"
     assert lines[-1].endswith(b"samples are new (100%)\n") or b"steps per second" in lines[-1]
-    _, shown = on_a_terminal("train", "--steps", "20000", "--samples", "1", "--quiet")
+    _, shown = on_a_terminal("train", "--steps", "2000", "--samples", "1", "--quiet")
     assert shown == b""

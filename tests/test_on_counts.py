@@ -107,8 +107,8 @@ def test_a_net_adds_what_counting_misses():
     corpus = Corpus.of(words, None, seed=0)
     losses = {}
     for config in (configure("counts"), configure("mlp", True)):
-        learned = learn(make_plan(config, Budget(steps=500), seed=0), corpus)
-        losses[config.name] = experiment.judge(learned).held_out_loss
+        learned = learn(make_plan(config, Budget(steps=300), seed=0), corpus)
+        losses[config.name] = mean_loss(learned.model, learned.held_out)
     assert losses["counts"] < 1.965
     assert losses["mlp+counts"] < losses["counts"] - 0.02
 
@@ -203,20 +203,19 @@ def test_damaged_files_are_refused_in_one_line(name, table, tmp_path):
 
 
 def results(capsys, *arguments):
-    assert cli.run(lambda: train.main(["--json", "--quiet", "--data", "names-32k", *arguments])) == 0
+    assert cli.run(lambda: train.main(["--json", "--quiet", *arguments])) == 0
     return json.loads(capsys.readouterr().out)
 
 
 def test_counting_takes_less_than_its_second_and_says_so(capsys, tmp_path):
     path = str(tmp_path / "model")
-    facts = results(capsys, "--model", "counts", "--save", path)
+    names = "--data", "names-32k"
+    facts = results(capsys, "--model", "counts", *names, "--save", path)
     assert facts["steps"] == 1 and 0 < facts["elapsed_seconds"] < 1
     assert facts["parameters"] == 0
     assert facts["config"]["lr"] is None and facts["config"]["context"] == 4
-    again = results(capsys, "--model", "counts")
-    assert again["samples"] == facts["samples"]
-    assert 1.9 < facts["held_out_loss"] == again["held_out_loss"] < 1.965
-    assert results(capsys, "--model", "counts", "--context", "2")["held_out_loss"] > 2.1
+    assert 1.9 < facts["held_out_loss"] < 1.965
+    assert results(capsys, "--model", "counts", *names, "--context", "2")["held_out_loss"] > 2.1
     words = [
         (sample.main([path, "--prefix", "em", *options]), capsys.readouterr().out.split())[1]
         for options in ([], ["--top-k", "1"], ["--seed", "1"])
@@ -232,13 +231,16 @@ def test_words_counted_are_told_instead_of_steps(capsys):
     assert "steps per second" not in err
 
 
-def test_the_same_seed_and_steps_give_the_same_bytes_on_counts(capsys, tmp_path):
-    files = []
+@pytest.mark.parametrize("model", [["counts"], ["gru", "--counts", "--steps", "20"]])
+def test_the_same_seed_and_steps_give_the_same_bytes_on_counts(capsys, tmp_path, model):
+    """With words held out."""
+    (tmp_path / "words").write_text("\n".join(read_words("names-32k").distinct[:1000]))
+    found = []
     for i in range(2):
         path = tmp_path / str(i)
-        results(capsys, "--model", "gru", "--counts", "--steps", "20", "--save", str(path))
-        files.append(path.read_bytes())
-    assert files[0] == files[1]
+        facts = results(capsys, "--data", str(tmp_path / "words"), "--save", str(path), "--model", *model)
+        found.append((path.read_bytes(), facts["samples"], facts["held_out_loss"]))
+    assert found[0] == found[1] and found[0][2] > 1
     assert sample.main([str(tmp_path / "0"), "-n", "3", "--prefix", "em", "--temperature", "0.1"]) == 0
     assert re.fullmatch(r"(em\w*\n){3}", capsys.readouterr().out)
 
