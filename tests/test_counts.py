@@ -57,15 +57,15 @@ class Slow:
         grams = {(g[len(g) - n :], w) for g, w in self.seen if len(g) >= n}
         return np.array([self.count(h, w) for h, w in grams], np.int64)
 
-    def p(self, w, h):
-        """Chen and Goodman 1999, eqs. 24 and 27."""
-        lower = self.p(w, h[1:]) if h else 1 / self.V
-        c = [self.count(h, v) for v in range(self.V)]
+    def p(self, h):
+        """Of every letter: Chen and Goodman 1999, eqs. 24 and 27."""
+        lower = self.p(h[1:]) if h else [1 / self.V] * self.V
+        c = [self.count(h, w) for w in range(self.V)]
         if sum(c) == 0:
             return lower
         D = self.D[len(h)]
         gamma = sum(D[min(n, 3)] for n in c) / sum(c)
-        return (c[w] - D[min(c[w], 3)]) / sum(c) + gamma * lower
+        return [(n - D[min(n, 3)]) / sum(c) + gamma * below for n, below in zip(c, lower, strict=True)]
 
     def row(self, h):
         """The probabilities behind letters h, of which those before the last END, and before `context`
@@ -73,7 +73,7 @@ class Slow:
         h = tuple(h[max(len(h) - self.K, 0) :])
         if END in h:
             h = h[len(h) - 1 - h[::-1].index(END) :]
-        return [self.p(w, h) for w in range(self.V)]
+        return self.p(h)
 
 
 def learned(words, vocabulary, context):
@@ -175,8 +175,9 @@ def test_names_held_out_and_left_out():
     model = learned(kept, 27, 4)
     held_out = mean_loss(model, others, False)
     assert 1.9 < held_out < 1.965
-    assert abs(mean_loss(model, kept, True) - held_out) < 0.01
-    assert mean_loss(model, kept, False) < held_out - 0.1
+    some = kept[::3]
+    assert abs(mean_loss(model, some, True) - held_out) < 0.01
+    assert mean_loss(model, some, False) < held_out - 0.1
 
 
 def test_memory_is_in_proportion_to_what_is_distinct():
