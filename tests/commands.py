@@ -47,11 +47,12 @@ class Server:
 
     def _begin(self, channel: int) -> None:
         """All kinds need numba, which takes longest: so the others are copies of a process that has it."""
-        if self.kind == "numba":
+        if self.kind == "imported":
             command = [sys.executable, str(WARM), str(channel)]
             self.process = subprocess.Popen(command, pass_fds=[channel], stdin=subprocess.DEVNULL)
         else:
-            SERVERS["numba"]._send({"kind": self.kind}, [channel])
+            source = SERVERS["imported" if self.kind == "numba" else "numba"]
+            source._send({"kind": self.kind}, [channel])
 
     def close(self) -> None:
         if self.channel:
@@ -64,7 +65,7 @@ class Server:
             self.process = None
 
 
-SERVERS = {kind: Server(kind) for kind in ("numba", "autollm", "pytest", "fleet")}
+SERVERS = {kind: Server(kind) for kind in ("imported", "numba", "autollm", "pytest", "fleet")}
 
 
 class Running:

@@ -1,20 +1,22 @@
-"""Kernels compiled for ARM, which can be looked at without one: this file, run by itself with the settings of
-such a processor, prints the innermost loops of a matrix product."""
+"""Kernels compiled for ARM, which can be looked at without one: `show`, run with the settings of such a
+processor, prints the innermost loops of a matrix product."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import pytest
+from commands import python
 from llvmlite import binding
 
 from autollm.kernels.kernel import OPTIONS
 
+ROOT = Path(__file__).parent.parent
 TRIPLE = "aarch64-unknown-linux-gnu"
 STORES = re.compile(r"st\w*\s+[qsvdw{].*\[(?!sp)").match  # anywhere but on the stack
 
@@ -65,9 +67,8 @@ def show():
 def test_a_product_on_arm_stays_in_registers(tmp_path):
     """The loop has an instruction for each register of a tile, or of all but one row, and no spills."""
     settings = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+neon", "NUMBA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, __file__], env=os.environ | settings, capture_output=True, text=True
-    )
+    program = "import sys; sys.path.append('tests'); import test_neon; test_neon.show()"
+    done = python("-c", program, warm="imported", cwd=ROOT, env=os.environ | settings)
     if "No available targets" in done.stderr:
         pytest.skip("this LLVM knows no ARM")
     lanes, rows, loops = json.loads(done.stdout)
@@ -78,7 +79,3 @@ def test_a_product_on_arm_stays_in_registers(tmp_path):
     assert sum(line.startswith("fmla") for line in products) in (2 * rows, 2 * (rows - 1))
     assert not any("[sp" in line for loop in sums for line in loop)
     assert len(products) <= 2 * 2 * rows
-
-
-if __name__ == "__main__":
-    show()

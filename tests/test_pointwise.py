@@ -6,7 +6,7 @@ import platform
 import numba
 import numpy as np
 import pytest
-from commands import fresh_python
+from commands import python
 
 from autollm import Param, gelu, relu, sigmoid, tanh
 from autollm.kernels.kernel import kernel
@@ -69,7 +69,7 @@ print(LANES)
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="names processors of x86")
 def test_parts_of_vectors_on_a_processor_that_cannot_mask_what_it_stores(tmp_path):
     settings = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2", "NUMBA_CACHE_DIR": str(tmp_path)}
-    done = fresh_python("-c", PARTS, env=os.environ | settings)
+    done = python("-c", PARTS, warm="imported", env=os.environ | settings)
     assert (done.stdout, done.stderr) == ("8\n", "")
 
 

@@ -1,7 +1,7 @@
 """A process that has imported what takes long, and forks for every run: `python tests/warm.py FD`.
 
 The copy gets the run's arguments, folder, environment and real file descriptors, and ends as a process ends.
-What it runs is imported afresh, but for what its kind says. The process itself is of the kind "numba"; on
+What it runs is imported afresh, but for what its kind says. The process itself is of the kind "imported"; on
 request a copy becomes another. tests/commands.py sends the requests.
 """
 
@@ -34,6 +34,11 @@ def python_path() -> list[str]:
 
 
 PATH = sys.path[1 + len(python_path()) :]  # which every process has
+
+
+def imported() -> None:
+    """numba, which has not looked yet for what processor it is to compile."""
+    import numba  # noqa: F401
 
 
 def numba() -> None:
@@ -71,7 +76,7 @@ def fleet() -> None:
     from benchmarks.fleet import __main__, by_ssh  # noqa: F401
 
 
-KINDS = {"numba": numba, "autollm": autollm, "pytest": pytest, "fleet": fleet}
+KINDS = {"imported": imported, "numba": numba, "autollm": autollm, "pytest": pytest, "fleet": fleet}
 
 
 def become(kind: str, channel: socket.socket) -> None:
@@ -177,4 +182,4 @@ def start(words: list[str]) -> None:
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parent.parent)
-    become("numba", socket.socket(fileno=int(sys.argv[1])))
+    become("imported", socket.socket(fileno=int(sys.argv[1])))
