@@ -46,7 +46,8 @@ class Server:
         self.channel.sendall(content)
 
     def _begin(self, channel: int) -> None:
-        """All kinds need numba, which takes longest: so the others are copies of a process that has it."""
+        """To import numba takes longest, and nearly all need it: so the other kinds are copies of a process
+        that has it."""
         if self.kind == "imported":
             command = [sys.executable, str(WARM), str(channel)]
             self.process = subprocess.Popen(command, pass_fds=[channel], stdin=subprocess.DEVNULL)
