@@ -3,21 +3,27 @@
 Every name becomes a host in the user's configuration, with a port and a label of its own. "bare..." has no
 Python, "stranger..." another key than the user knows, "broken..." a Dask that can be imported but does not
 start, and on "down..." nobody listens. Says "ready" when all have started; what they start belongs to their
-session.
+session. Python is not started but copied from a process that has imported Dask, which takes longest.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+import shlex
 import socket
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncssh
+import distributed  # noqa: F401  (for the copies)
 
-PIPES = dict.fromkeys(("stdout", "stderr"), asyncio.subprocess.PIPE)
+sys.path.insert(0, str(Path(__file__).parent))
+
+import warm
+from commands import SERVERS, Running
 
 
 async def serve(folder: Path, names: list[str]) -> None:
@@ -52,13 +58,11 @@ async def listen(name: str, port: int, key: asyncssh.SSHKey, folder: Path) -> as
             command = command.replace(sys.executable, "/no/python")
         if name.startswith("broken"):
             command = command.replace("distributed.cli", "no_such_module")
-        environment = os.environ | {"AUTOLLM_MACHINE": name}
-        started = await asyncio.create_subprocess_shell(command, env=environment, **PIPES)
-        with contextlib.suppress(OSError):  # who listened has gone
-            await asyncio.gather(
-                pass_on(started.stdout, process.stdout), pass_on(started.stderr, process.stderr)
-            )
-        process.exit(await started.wait())
+        (said, out), (complained, err) = os.pipe(), os.pipe()
+        wait = start(command, os.environ | {"AUTOLLM_MACHINE": name}, out, err)
+        await process.redirect(stdout=said, stderr=complained, send_eof=False)  # one may end before the other
+        await asyncio.gather(process.stdout.drain(), process.stderr.drain())
+        process.exit(await asyncio.to_thread(wait))
 
     return await asyncssh.listen(
         "127.0.0.1",
@@ -70,11 +74,31 @@ async def listen(name: str, port: int, key: asyncssh.SSHKey, folder: Path) -> as
     )
 
 
-async def pass_on(source: asyncio.StreamReader, target: asyncssh.SSHWriter) -> None:
-    while data := await source.read(65536):
-        target.write(data)
+def start(command: str, environment: dict[str, str], out: int, err: int) -> Callable[[], int]:
+    """Begin what a shell would make of a command, Python in a copy; what waits for its end."""
+    words = shlex.split(command)  # env NAME=VALUE ... PROGRAM ARGUMENT ...
+    while words[0] == "env" or "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        environment |= {name: value}
+    with open(os.devnull) as nothing, open(out, "w") as output, open(err, "w") as errors:
+        if words[0] == sys.executable:
+            return Running(words[1:], nothing, output, errors, env=environment, warm="fleet").wait
+        return subprocess.Popen(command, shell=True, stdin=nothing, stdout=output, stderr=errors).wait
+
+
+def begin_copies() -> None:
+    """A process for them. As on a host, nothing of this project is imported in it."""
+    SERVERS["fleet"].channel, theirs = socket.socketpair()
+    if not os.fork():
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("autollm", "benchmarks")]:
+            del sys.modules[name]
+        SERVERS["fleet"].channel.close()
+        warm.serve(theirs)
+        os._exit(0)
+    theirs.close()
 
 
 if __name__ == "__main__":
     os.setsid()
+    begin_copies()
     asyncio.run(serve(Path(sys.argv[1]), sys.argv[2:]))

@@ -32,10 +32,12 @@ def servers(tmp_path, monkeypatch):
     def start(*names):
         (tmp_path / "hosts").write_text("# mine\n\n" + "".join(f"{name}\n" for name in names))
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        process, said = begin((SERVERS, str(tmp_path / ".ssh"), *names), tmp_path, environment)
+        arguments = SERVERS, str(tmp_path / ".ssh"), *names
+        process, said = begin(arguments, tmp_path, environment, cwd=tmp_path)
         started.append(process)
         assert said == "ready"
-        return lambda: in_session(process.pid) - {process.pid}
+        servers = in_session(process.pid)
+        return lambda: in_session(process.pid) - servers
 
     yield start
     for process in started:
