@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from commands import Running
 
 from autollm import cli
 from autollm.errors import InputError
-from benchmarks import duet
+from benchmarks import copies, duet
 from benchmarks.compare.verdict import FASTER, NOT_COMPARABLE, SAME, SLOWER, Verdict
 from benchmarks.copies import ROOT
 
@@ -240,9 +243,19 @@ def test_a_commit_is_set_up_and_taken_away():
     assert not found.root.exists() and git("worktree", "list") == before
 
 
+def warm(command, env, **_):
+    """What a Copy asks of subprocess.Popen, with a process that need not load the kernels first."""
+    (orders, to_it), (from_it, answers) = os.pipe(), os.pipe()
+    with open(orders) as given, open(answers, "w") as told:
+        run = Running([word for word in command[1:] if word != "-P"], given, told, sys.__stderr__, env=env)
+    return SimpleNamespace(stdin=open(to_it, "w"), stdout=open(from_it), wait=lambda seconds: run.wait())
+
+
 def test_the_command(capfd, monkeypatch):
-    monkeypatch.setattr(duet, "LIVES", 2)
-    options = ["--seconds", "0.5", "--workloads", "64x3x32", str(ROOT), str(ROOT)]
+    monkeypatch.setattr(copies, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": warm}))
+    monkeypatch.setattr(duet, "LIVES", 10)
+    monkeypatch.setattr(duet, "BURST", 0.002)
+    options = ["--seconds", "0.3", "--workloads", "64x3x32", str(ROOT), str(ROOT)]
     assert cli.run(lambda: duet.main([*options, "--json"])) == 0
     told = json.loads(capfd.readouterr().out)
     (row,), pairs = told["rows"], told["pairs"]["64x3x32"]
