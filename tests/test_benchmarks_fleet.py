@@ -121,11 +121,10 @@ def test_ctrl_c_in_a_terminal_reaches_the_workers_too(tmp_path):
     assert have_ended([suite])
 
 
-def test_a_scheduler_that_is_not_there(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(command, "PATIENCE", 0.5)
+def test_a_scheduler_that_is_not_there(tmp_path):
     code = (
         "import sys; from autollm import cli; from benchmarks.fleet import __main__ as command\n"
-        "command.PATIENCE = 0.5; sys.exit(cli.run(lambda: command.main(sys.argv[1:])))"
+        "command.PATIENCE = 0.1; sys.exit(cli.run(lambda: command.main(sys.argv[1:])))"
     )
     arguments = ["--scheduler", "tcp://127.0.0.1:9", "--results", str(tmp_path)]
     done = python("-c", code, *arguments, warm="fleet", cwd=ROOT)
@@ -252,5 +251,5 @@ def test_dask_is_named_where_it_is_missing(monkeypatch, capsys, tmp_path):
 def test_dask_is_imported_by_nothing_else():
     code = "import sys, benchmarks.compare.__main__, benchmarks.duet, benchmarks.plugin, autollm.train\n"
     code += "print('distributed' in sys.modules)"
-    done = python("-c", code, cwd=ROOT)
+    done = python("-c", code, warm="pytest", cwd=ROOT)
     assert done.stdout == "False\n"

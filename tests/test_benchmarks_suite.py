@@ -188,6 +188,7 @@ def test_ctrl_c_leaves_a_file_that_says_it_is_incomplete(tmp_path):
         "import os, signal, pytest\n"
         "@pytest.hookimpl(wrapper=True)\n"
         "def pytest_runtest_call(item):\n"
+        "    item.module.BUDGET = 0.02\n"
         "    if 'one_second' in item.name and '256x8x64' in item.name:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return (yield)\n"
