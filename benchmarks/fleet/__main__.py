@@ -37,6 +37,7 @@ SOURCES = (
     "tests/conftest.py",  # the folder is named in the settings of pytest
 )
 PATIENCE = 10  # seconds for a scheduler to answer
+PAUSE = 0.2  # seconds from one look at what has come to the next
 SILENCE = 60  # seconds after which those that are still running are named
 
 
@@ -201,7 +202,7 @@ def run_all(client: Any, hosts: Sequence[Host], options: Sequence[str]) -> Itera
                 del futures[host]
                 future.cancel()
                 yield host, None, "its worker is gone"
-        time.sleep(0.2)
+        time.sleep(PAUSE)
     if interrupts.came and futures:
         stop(client, list(futures), [future.key for future in futures.values()])
     for host, future in futures.items():
