@@ -19,6 +19,16 @@ RUNNER = {
     *("pytest-benchmark", "py-cpuinfo", "py-cpuinfo2"),
 }
 
+# A plugin of pytest: whether NumPy has been imported, with how many threads, if they can be counted, and what
+# the environment asks for.
+TELLING = """
+import os, pytest, sys
+@pytest.hookimpl(trylast=True)
+def pytest_configure():
+    threads = len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 1
+    print("numpy" in sys.modules, threads, os.environ.get("OPENBLAS_NUM_THREADS"))
+"""
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
 
 
@@ -42,6 +52,7 @@ def clone(tmp_path_factory):
     for name, packages in (("core", CORE), ("runner", CORE | RUNNER)):
         folders[name] = tmp_path_factory.mktemp(name)
         link(packages, folders[name])
+    (folders["runner"] / "telling.py").write_text(TELLING)
 
     def run(which, *arguments):
         command = [sys.executable, "-S", *arguments]  # -S: no site-packages, no editable install
@@ -67,16 +78,18 @@ def test_kernels_and_data_have_one_name(clone):
     assert told == ["autollm.kernels", str(ROOT / "kernels" / "__init__.py"), "False"]
 
 
-def test_the_benchmarks_run(clone, tmp_path):
+def test_the_benchmarks_run_and_numpys_products_use_one_thread(clone, tmp_path, monkeypatch):
+    """Of which processes that the suite starts inherit nothing."""
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     chosen = "interpreter or test_step[visit0-64x3x32] or test_import[visit0-pass]"
     done = clone(
         *("runner", "-m", "pytest", "-p", "no:cacheprovider", "--benchmark", "--smoke", "-q"),
-        *("-k", chosen, f"--benchmark-json={tmp_path / 'x.json'}"),
+        *("-s", "-p", "telling", "-k", chosen, f"--benchmark-json={tmp_path / 'x.json'}"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = [one["name"] for one in json.loads((tmp_path / "x.json").read_text())["benchmarks"]]
     assert sorted(found) == ["test_import[pass]", "test_interpreter", "test_step[64x3x32]"]
-    assert "64x3x32" in done.stdout
+    assert "64x3x32" in done.stdout and "True 1 None\n" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from commands import fresh_python, python
+from commands import python
 
 pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not installed")
 
@@ -133,8 +133,8 @@ def test_a_round_is_made_as_long_as_asked(monkeypatch):
 warm = partial(python, warm="pytest")
 
 
-def pytest_in_the_repository(*arguments, env=None, start=warm):
-    return start("-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, cwd=ROOT, env=env)
+def pytest_in_the_repository(*arguments, env=None):
+    return warm("-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, cwd=ROOT, env=env)
 
 
 @pytest.fixture
@@ -233,25 +233,6 @@ def test_a_suite_of_which_nothing_is_chosen_ends_quietly(tmp_path):
     done = pytest_in_the_repository("--collect-only", *chosen)
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
     assert "Traceback" not in done.stdout + done.stderr
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
-def test_numpys_products_use_one_thread_and_nothing_is_inherited(tmp_path):
-    (tmp_path / "telling.py").write_text(
-        "import os, pytest, sys\n"
-        "@pytest.hookimpl(trylast=True)\n"
-        "def pytest_configure():\n"
-        "    threads = len(os.listdir('/proc/self/task'))\n"
-        "    print('numpy' in sys.modules, threads, os.environ.get('OPENBLAS_NUM_THREADS'))\n"
-    )
-    few = str(ROOT / "benchmarks" / "test_calibrators.py")
-    chosen = (
-        *("--collect-only", "--benchmark", "-s", "-p", "telling", "-p", "no:hypothesispytest", few),
-        f"--benchmark-json={tmp_path / 'x.json'}",
-    )
-    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    env.pop("OPENBLAS_NUM_THREADS", None)
-    assert "True 1 None\n" in pytest_in_the_repository(*chosen, env=env, start=fresh_python).stdout
 
 
 @pytest.mark.parametrize("given", [None, "2"])
