@@ -106,10 +106,10 @@ def test_the_noise_of_either_run_counts():
 
 
 def test_visits_that_lie_far_apart_show_no_difference_however_many_they_are():
-    """A thousand visits make the interval narrow; each of them is as far from the next as before."""
+    """Hundreds of visits make the interval narrow; each of them is as far from the next as before."""
     rng = np.random.default_rng(3)
-    noisy = Series("steps/s", 1100.0 * np.exp(0.1 * rng.standard_normal((1000, ROUNDS))), {})
-    quiet = Series("steps/s", 1000.0 * np.exp(1e-4 * rng.standard_normal((1000, ROUNDS))), {})
+    noisy = Series("steps/s", 1100.0 * np.exp(0.1 * rng.standard_normal((300, ROUNDS))), {})
+    quiet = Series("steps/s", 1000.0 * np.exp(1e-4 * rng.standard_normal((300, ROUNDS))), {})
     for found in (verdict(quiet, noisy), verdict(noisy, quiet)):
         assert not found.low < 1 < found.high
         assert found.word == SAME
