@@ -88,7 +88,7 @@ def test_a_page_has_300_kB_at_most(monkeypatch, words, model, sizes):
         return [prefix + "".join(word) for word in drawn]
 
     monkeypatch.setattr(record, "dream", dream)
-    plan = make_plan(configure(model, **sizes), Budget(steps=130))
+    plan = make_plan(configure(model, **sizes), Budget(steps=40))
     corpus = Corpus.of(words, None, seed=0)
     recorder = Recorder(plan, corpus)
     learned = learn(plan, corpus, record=told_of_steps(recorder, 2000, 2001))

@@ -69,9 +69,10 @@ def pytest() -> None:
 
 
 def fleet() -> None:
-    """The fleet's command with Dask."""
+    """The fleet's command with Dask, and what compares in the end."""
     import asyncssh  # noqa: F401
     import distributed  # noqa: F401
+    import scipy.stats  # noqa: F401
 
     from benchmarks.fleet import __main__, by_ssh  # noqa: F401
 
