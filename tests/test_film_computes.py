@@ -144,10 +144,7 @@ def test_the_blame_is_the_gradient_of_python(opened, word):
     film = opened.film
     tokens = Alphabet("".join(film["letters"].values())).encode(word)
     context, target = [0, 0, 0, *tokens[:-1]][-3:], tokens[-1]
-    typed = opened["typed"]
-    typed.clear()
-    typed.send_keys(word[:-1])
-    opened.run("byId('target').value = arguments[0]", target)
+    opened.give(typed=word[:-1], target=target)
     for moment in moments_of(film):
         loss, E, W = gradient(film, moment, context, target)
         blame = opened.run(BLAME, moment, context, target)
