@@ -26,8 +26,9 @@ except OSError:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 print(json.dumps({"peak_memory_mb": [peak]}))
 """
-FIRST_STEP = "from autollm.train import main; main(['--steps', '1', '--samples', '0', '--quiet', '--json'])"
-DEFAULT_RUN = "from autollm.train import main; main(['--quiet', '--json'])"
+COMMAND = "import sys; sys.argv = ['autollm']; from autollm.train import main; "  # starts as the command does
+FIRST_STEP = COMMAND + "main(['--steps', '1', '--samples', '0', '--quiet', '--json'])"
+DEFAULT_RUN = COMMAND + "main(['--quiet', '--json'])"
 
 
 def python(code: str, **environment: str) -> dict[str, Any]:

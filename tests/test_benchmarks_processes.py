@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not installed")
 
+from autollm import interrupts
 from benchmarks import test_processes as rows
 
 TOLD = {"compile_seconds": 0.25, "compiled_kernels": 7, "peak_memory_mb": [150.0]}
@@ -92,13 +93,15 @@ def test_from_prompt_to_prompt_a_user_sees_it_all(monkeypatch):
 
 
 def test_what_the_processes_are_asked_to_train(monkeypatch):
-    """One step, or the default run; both tell what they did as JSON, and nothing else."""
+    """One step, or the default run, as the command starts; both tell what they did as JSON, and nothing else."""
     import autollm.train
 
     asked = []
     monkeypatch.setattr(autollm.train, "main", asked.append)
-    exec(rows.FIRST_STEP, {})
-    exec(rows.DEFAULT_RUN, {})
+    for code in (rows.FIRST_STEP, rows.DEFAULT_RUN):
+        monkeypatch.setattr(sys, "argv", ["-c"])
+        exec(code, {})
+        assert interrupts.is_command()
     assert asked == [["--steps", "1", "--samples", "0", "--quiet", "--json"], ["--quiet", "--json"]]
 
 
