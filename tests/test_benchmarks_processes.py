@@ -93,7 +93,7 @@ def test_from_prompt_to_prompt_a_user_sees_it_all(monkeypatch):
 
 
 def test_what_the_processes_are_asked_to_train(monkeypatch):
-    """One step, or the default run, as the command starts; both tell what they did as JSON, and nothing else."""
+    """One step, or the default run, started as the command is; both tell what they did as JSON alone."""
     import autollm.train
 
     asked = []
