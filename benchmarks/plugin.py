@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ class Suite:
         config.addinivalue_line("filterwarnings", "ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
         self.pace = SMOKE if config.option.smoke else FULL
         self.units: dict[str, int] = {}  # how much of each benchmark makes a round
-        self.given_label = config.option.machine_label
+        self.label = config.option.machine_label or machine.label()
         self.activity = noise.Activity()
         self.everything = config.args_source is not pytest.Config.ArgsSource.ARGS  # no file was named
         self.to_do, self.done = 0, 0  # visits
@@ -68,11 +67,6 @@ class Suite:
         self.partial = self.target.with_name(f".{self.target.name}.partial")
         config.option.benchmark_json = self.partial
         config.option.benchmark_quiet = not config.option.benchmark_verbose  # our own table is shorter
-
-    @cached_property
-    def label(self) -> str:
-        """What this machine is called. To find it out takes longer than to collect the benchmarks."""
-        return self.given_label or machine.label()
 
     def _new_file(self) -> Path:
         name = [file_stem(self.label), time.strftime("%Y%m%d-%H%M%S"), fingerprint()["digest"][:8]]

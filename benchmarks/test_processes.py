@@ -26,15 +26,16 @@ except OSError:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 print(json.dumps({"peak_memory_mb": [peak]}))
 """
-COMMAND = "import sys; sys.argv = ['autollm']; from autollm.train import main; "  # starts as the command does
-FIRST_STEP = COMMAND + "main(['--steps', '1', '--samples', '0', '--quiet', '--json'])"
-DEFAULT_RUN = COMMAND + "main(['--quiet', '--json'])"
+FIRST_STEP = ("-m", "autollm.train", "--steps", "1", "--samples", "0", "--quiet", "--json")
+# As the command starts, which does without what others may need.
+AS_A_COMMAND = "import sys; sys.argv = ['autollm']; from autollm.train import main; "
+DEFAULT_RUN = AS_A_COMMAND + "main(['--quiet', '--json'])"
 
 
-def python(code: str, **environment: str) -> dict[str, Any]:
-    """Run code in a new interpreter; the last line that it prints is a dict."""
+def python(*arguments: str, **environment: str) -> dict[str, Any]:
+    """Run a new interpreter; the last line that it prints is a dict."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, *arguments],
         cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -53,14 +54,14 @@ def about_kernels(run: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("code", ["pass", "import numba", "import autollm.train"])
 def test_import(measure_once: Any, code: str) -> None:
     """A process that only imports. The first two are the floors for the third."""
-    measure_once(lambda: python(code), "ms")
+    measure_once(lambda: python("-c", code), "ms")
 
 
 @pytest.mark.visits(5)
 def test_first_step_warm(measure_once: Any) -> None:
     """Start, load the kernels from the cache, make the first step, and end."""
-    python(FIRST_STEP)  # fills the cache if nobody has
-    measure_once(lambda: python(FIRST_STEP), "ms", about_kernels)
+    python(*FIRST_STEP)  # fills the cache if nobody has
+    measure_once(lambda: python(*FIRST_STEP), "ms", about_kernels)
 
 
 @pytest.mark.visits(5)
@@ -79,11 +80,12 @@ def test_prompt_to_prompt(measure_once: Any) -> None:
 def test_first_step_cold(measure_once: Any) -> None:
     """The same with an empty cache: every kernel is compiled."""
     with tempfile.TemporaryDirectory() as empty:
-        measure_once(lambda: python(FIRST_STEP, NUMBA_CACHE_DIR=empty), "ms", about_kernels)
+        measure_once(lambda: python(*FIRST_STEP, NUMBA_CACHE_DIR=empty), "ms", about_kernels)
 
 
 @pytest.mark.visits(3)
 def test_default_run(measure_once: Any) -> None:
     """`python -m autollm.train`: its peak memory, beside that of a process that only imports numba."""
-    idle = python("import numba" + TELL_PEAK)["peak_memory_mb"]
-    measure_once(lambda: python(DEFAULT_RUN + TELL_PEAK), "ms", lambda told: told | {"idle_memory_mb": idle})
+    idle = python("-c", "import numba" + TELL_PEAK)["peak_memory_mb"]
+    run = DEFAULT_RUN + TELL_PEAK
+    measure_once(lambda: python("-c", run), "ms", lambda told: told | {"idle_memory_mb": idle})

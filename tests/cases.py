@@ -1,4 +1,4 @@
-"""Cases of the table's rows, drawn at random, and other ways to run them."""
+"""Cases of the table's rows, drawn at random, and other ways to run them: in plain Python, by guard pages."""
 
 from __future__ import annotations
 
@@ -91,12 +91,13 @@ def letters(row: Row) -> list[str]:
 @cache
 def cases(name, largest=70, most=20_000, dtype=np.float32):
     """Cases with sizes up to `largest`, small ones as often as all, whose product is `most` at the most."""
-    row, size = ROWS[name], st.integers(1, 9) | st.integers(1, largest)
+    row = ROWS[name]
+    size = st.integers(1, min(9, largest)) | st.integers(1, largest)
 
     def with_sizes(order, drawn, seed):
         sizes, product = {}, 1
-        for letter, size in zip(order, drawn, strict=True):
-            sizes[letter] = max(min(size, largest, most // product), 1)
+        for letter, number in zip(order, drawn, strict=True):
+            sizes[letter] = max(min(number, most // product), 1)
             product *= sizes[letter]
         return Case.draw(row, sizes, seed, dtype)
 
@@ -151,7 +152,7 @@ def plain_python(dtype):
 libc = ctypes.CDLL(None) if os.name == "posix" else None
 
 
-class Pages:
+class GuardPages:
     """Memory between two pages that can neither be read nor written."""
 
     def __init__(self):

@@ -52,13 +52,13 @@ class Server:
             command = [sys.executable, str(WARM), str(channel)]
             self.process = subprocess.Popen(command, pass_fds=[channel], stdin=subprocess.DEVNULL)
         else:
-            source = SERVERS["imported" if self.kind == "numba" else "numba"]
-            source._send({"kind": self.kind}, [channel])
+            SERVERS[COPY_OF[self.kind]]._send({"kind": self.kind}, [channel])
 
     def close(self) -> None:
         if self.channel:
-            self.channel.shutdown(socket.SHUT_WR)
-            self.channel.recv(1)  # which comes back when the process has ended
+            with contextlib.suppress(OSError):  # it has died
+                self.channel.shutdown(socket.SHUT_WR)
+                self.channel.recv(1)  # which comes back when the process has ended
             self.channel.close()
             self.channel = None
         if self.process:
@@ -66,7 +66,8 @@ class Server:
             self.process = None
 
 
-SERVERS = {kind: Server(kind) for kind in ("imported", "numba", "autollm", "pytest", "fleet")}
+COPY_OF = {"numba": "imported", "autollm": "numba", "pytest": "numba", "fleet": "numba"}
+SERVERS = {kind: Server(kind) for kind in ("imported", *COPY_OF)}
 
 
 class Running:

@@ -21,7 +21,6 @@ from selenium.webdriver.common.by import By  # noqa: E402
 # windows, and shows a page in less time.
 BROWSERS = (
     "chromium-headless-shell",
-    "chrome-headless-shell",
     "chromium",
     "chromium-browser",
     "google-chrome",
@@ -83,10 +82,11 @@ class Page:
         return Part(self, name)
 
     def give(self, **values):
-        """Have controls hold these values, as if a user had typed or chosen them."""
+        """Have controls hold these values, as if a user had chosen or typed them, and was still there."""
         script = """const one = document.getElementById(arguments[0].replace('_', '-'));
             one.value = arguments[1];
-            for (const kind of ['input', 'change']) one.dispatchEvent(new Event(kind, { bubbles: true }));"""
+            const kinds = one.tagName === 'SELECT' ? ['input', 'change'] : ['input'];
+            for (const kind of kinds) one.dispatchEvent(new Event(kind, { bubbles: true }));"""
         for name, value in values.items():
             self.run(script, name, value)
 

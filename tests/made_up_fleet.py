@@ -55,6 +55,7 @@ os.setsid()
 from pathlib import Path
 from autollm import cli
 from benchmarks.fleet import __main__ as command
+assert command.PAUSE <= 1
 command.PAUSE = 0.02
 command.zipped = Path(sys.argv.pop(1)).read_bytes
 sys.exit(cli.run(lambda: command.main(sys.argv[1:])))

@@ -3,7 +3,7 @@
 Every name becomes a host in the user's configuration, with a port and a label of its own. "bare..." has no
 Python, "stranger..." another key than the user knows, "broken..." a Dask that can be imported but does not
 start, and on "down..." nobody listens. Says "ready" when all have started; what they start belongs to their
-session. Python is not started but copied from a process that has imported Dask, which takes longest.
+session. To import Dask takes longest: so Python is not started, but copied from a process that has done that.
 """
 
 from __future__ import annotations
@@ -83,11 +83,13 @@ def start(command: str, environment: dict[str, str], out: int, err: int) -> Call
     with open(os.devnull) as nothing, open(out, "w") as output, open(err, "w") as errors:
         if words[0] == sys.executable:
             return Running(words[1:], nothing, output, errors, env=environment, warm="fleet").wait
-        return subprocess.Popen(command, shell=True, stdin=nothing, stdout=output, stderr=errors).wait
+        return subprocess.Popen(
+            command, shell=True, env=environment, stdin=nothing, stdout=output, stderr=errors
+        ).wait
 
 
 def begin_copies() -> None:
-    """A process for them. As on a host, nothing of this project is imported in it."""
+    """Begin the process that is copied for every Python on a host. It knows no module of this project."""
     SERVERS["fleet"].channel, theirs = socket.socketpair()
     if not os.fork():
         for name in [name for name in sys.modules if name.partition(".")[0] in ("autollm", "benchmarks")]:

@@ -252,7 +252,8 @@ def warm(command, env, **_):
 
 
 def test_the_command(capfd, monkeypatch):
-    monkeypatch.setattr(copies, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": warm}))
+    if hasattr(os, "fork"):
+        monkeypatch.setattr(copies, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": warm}))
     monkeypatch.setattr(duet, "LIVES", 10)
     monkeypatch.setattr(duet, "BURST", 0.002)
     options = ["--seconds", "0.3", "--workloads", "64x3x32", str(ROOT), str(ROOT)]

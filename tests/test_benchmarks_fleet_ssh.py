@@ -33,11 +33,12 @@ def servers(tmp_path, monkeypatch):
         (tmp_path / "hosts").write_text("# mine\n\n" + "".join(f"{name}\n" for name in names))
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         arguments = SERVERS, str(tmp_path / ".ssh"), *names
+        # Not in this folder: a host has none of our modules.
         process, said = begin(arguments, tmp_path, environment, cwd=tmp_path)
         started.append(process)
         assert said == "ready"
-        servers = in_session(process.pid)
-        return lambda: in_session(process.pid) - servers
+        ready = in_session(process.pid)
+        return lambda: in_session(process.pid) - ready
 
     yield start
     for process in started:

@@ -39,9 +39,9 @@ def test_the_peak_of_memory_is_told_and_not_what_is_left_of_it():
 def measured(monkeypatch):
     """Processes are noted, and not started."""
 
-    def python(code, **environment):
-        started.append((code, environment))
-        return TOLD | {"peak_memory_mb": [100.0 if "autollm" not in code else 150.0]}
+    def python(*arguments, **environment):
+        started.append((arguments, environment))
+        return TOLD | {"peak_memory_mb": [100.0 if "autollm" not in arguments[-1] else 150.0]}
 
     monkeypatch.setattr(rows, "python", python)
     started.clear()
@@ -51,7 +51,7 @@ def measured(monkeypatch):
 @pytest.mark.parametrize("code", ["pass", "import numba", "import autollm.train"])
 def test_an_import_is_all_that_is_timed(measured, code):
     rows.test_import(measured, code)
-    assert (measured.unit, measured.facts, started) == ("ms", {}, ["the clock", (code, {})])
+    assert (measured.unit, measured.facts, started) == ("ms", {}, ["the clock", (("-c", code), {})])
 
 
 def test_a_warm_step_follows_one_that_is_not_timed(measured):
@@ -71,7 +71,10 @@ def test_a_cold_step_finds_an_empty_cache(measured, monkeypatch):
 def test_memory_is_told_beside_that_of_a_process_that_is_idle(measured):
     rows.test_default_run(measured)
     (idle, _), _, (run, _) = started
-    assert idle == "import numba" + rows.TELL_PEAK and run == rows.DEFAULT_RUN + rows.TELL_PEAK
+    assert idle == ("-c", "import numba" + rows.TELL_PEAK) and run == (
+        "-c",
+        rows.DEFAULT_RUN + rows.TELL_PEAK,
+    )
     assert measured.unit == "ms"
     assert (measured.facts["peak_memory_mb"], measured.facts["idle_memory_mb"]) == ([150.0], [100.0])
 
@@ -96,13 +99,17 @@ def test_what_the_processes_are_asked_to_train(monkeypatch):
     """One step, or the default run, started as the command is; both tell what they did as JSON alone."""
     import autollm.train
 
+    assert (
+        *("-m", "autollm.train", "--steps", "1", "--samples", "0"),
+        *("--quiet", "--json"),
+    ) == rows.FIRST_STEP
     asked = []
     monkeypatch.setattr(autollm.train, "main", asked.append)
-    for code in (rows.FIRST_STEP, rows.DEFAULT_RUN):
-        monkeypatch.setattr(sys, "argv", ["-c"])
-        exec(code, {})
-        assert interrupts.is_command()
-    assert asked == [["--steps", "1", "--samples", "0", "--quiet", "--json"], ["--quiet", "--json"]]
+    monkeypatch.setattr(sys, "argv", ["-c"])
+    exec(rows.DEFAULT_RUN, {})
+    assert asked == [["--quiet", "--json"]] and interrupts.is_command()
+    name, package = (rows.DEFAULT_RUN.index(text) for text in ("sys.argv", "autollm.train"))
+    assert name < package, "which looks at the name when it is imported"
 
 
 def test_a_process_tells_by_its_last_line(monkeypatch):
@@ -112,10 +119,10 @@ def test_a_process_tells_by_its_last_line(monkeypatch):
         "import json, os; print('something else');"
         "print(json.dumps([os.getcwd(), os.environ['AUTOLLM_TEST'], os.environ['MORE']]))"
     )
-    assert rows.python(code, MORE="added") == [str(rows.ROOT), "inherited", "added"]
-    assert rows.python("pass") == {}
+    assert rows.python("-c", code, MORE="added") == [str(rows.ROOT), "inherited", "added"]
+    assert rows.python("-c", "pass") == {}
     with pytest.raises(rows.subprocess.CalledProcessError):
-        rows.python("raise SystemExit(3)")
+        rows.python("-c", "raise SystemExit(3)")
 
 
 def test_the_most_memory_is_told_in_megabytes(capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import AROUND_LANES, Pages
+from cases import AROUND_LANES, GuardPages
 from test_kernel import all_kernels
 
 from autollm import Node, causal_attention
@@ -105,7 +105,7 @@ def test_draws_are_the_rows_that_the_bits_choose(n, B, first):
     bits = np.random.default_rng(0).integers(0, 2**32, n * B, np.uint32)
     letters, targets = np.zeros((n, B * 3), np.int32), np.zeros((n, B * (4 - first)), np.int32)
     widths = np.zeros(n, np.int64)
-    pages = Pages()  # what is asked for ahead ends with the bits
+    pages = GuardPages()  # what is asked for ahead ends with the bits
     draw(pages.copy(rows, True), pages.copy(bits, True), first, letters, targets, widths)
     chosen = rows[(bits.astype(np.int64) * 50) >> 32]
     np.testing.assert_array_equal(letters.reshape(-1, 3), chosen[:, :3])

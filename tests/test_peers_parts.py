@@ -108,6 +108,13 @@ def begin(c, task):
     c.bag.begin(in_c.place(c.windows), ctypes.c_int64(len(c.windows)), *map(in_c.place, start.values()))
 
 
+def test_every_bag_in_c_has_weights_of_its_own(c):
+    first, second = in_c.InC(c.task), in_c.InC(c.task)
+    first.run(5)
+    np.testing.assert_array_equal(second.weights()["E"], c.task.start["E"])
+    assert (first.weights()["E"] != c.task.start["E"]).any()
+
+
 def test_the_c_draws_every_batch_anew_from_all_examples(c):
     """Two runs from one state end apart, as their batches do; and every letter that can be read is."""
     found = []

@@ -6,7 +6,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from cases import AROUND_LANES, SIZES, Case, Pages, Probe, cases, each_row, libc, upstream
+from cases import AROUND_LANES, SIZES, Case, GuardPages, Probe, cases, each_row, libc, upstream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from table import ROWS
@@ -72,7 +72,7 @@ def test_nothing_outside_an_array_is_touched(name, data):
 @each_row
 def test_nothing_outside_an_array_is_read(name, at_end):
     """All arrays of a call end where memory is protected, or begin there: to read beyond is a fault."""
-    pages = Pages()
+    pages = GuardPages()
 
     def empty(shape, dtype=np.float32):
         return pages.array(shape, dtype, at_end)

@@ -111,7 +111,8 @@ function lossInWords(moment) {
 function mapPart() {
   const place = byId("map");
   const { axes, centre } = film.seen;
-  const onMap = (code) => axes.map((axis) => dot(axis, code) - dot(axis, centre));
+  const middle = axes.map((axis) => dot(axis, centre));
+  const onMap = (code) => axes.map((axis, i) => dot(axis, code) - middle[i]);
   const flat = film.steps.map((_, moment) => tableAt("E", moment).map(onMap));
   const reach = Math.max(...flat.flat().map(([a, b]) => Math.hypot(a, b))) * 1.12 || 1;
   // Far letters are drawn nearer, by the square root, so that the many in the middle have room: from -1 to 1.

@@ -43,7 +43,10 @@ def compiled(command: tuple[str, ...]) -> bytes:
             said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             first = next((line for line in said if "error" in line), said[-1])
             raise InputError(f"{command[0]} cannot compile {source.name}: {first}")
-        return library.read_bytes()
+        try:
+            return library.read_bytes()
+        except OSError:
+            raise InputError(f"{command[0]} makes nothing of {source.name}") from None
 
 
 class InC:
@@ -53,11 +56,11 @@ class InC:
         (V, D), K = E.shape, task.workload.config.context
         sizes = {"B": task.workload.batch, "K": K, "D": D, "V": V}
         constants = [f"-D{name}={size}" for name, size in sizes.items()]
-        command = (*COMPILER, *FLAGS, *PROCESSOR, *constants)
+        content = compiled((*COMPILER, *FLAGS, *PROCESSOR, *constants))
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder, "bag.so")  # of its own, as are the variables in it
+            library.write_bytes(content)
             try:
-                library.write_bytes(compiled(command))
                 self.bag = ctypes.CDLL(str(library))
             except OSError as error:
                 raise InputError(f"cannot load what {COMPILER[0]} made of bag.c: {error}") from None
