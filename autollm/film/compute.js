@@ -15,15 +15,14 @@ function split(text) {
 }
 
 const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const digitAt = [];
-Array.from(DIGITS, (digit, i) => (digitAt[digit.charCodeAt(0)] = i)); // by the number of its character
+const digitOf = new Map(Array.from(DIGITS, (digit, i) => [digit, i]));
 
 /** Numbers from a scale and a text with three characters for each: 18 bits between -scale and scale. */
 function unpacked([scale, text]) {
   const numbers = new Float64Array(text.length / 3);
   for (let i = 0; i < numbers.length; i++) {
     let whole = 0;
-    for (let j = 3 * i; j < 3 * i + 3; j++) whole = (whole << 6) | digitAt[text.charCodeAt(j)];
+    for (let j = 3 * i; j < 3 * i + 3; j++) whole = (whole << 6) | digitOf.get(text[j]);
     numbers[i] = ((whole - 2 ** 17) / (2 ** 17 - 1)) * scale;
   }
   return numbers;
