@@ -25,6 +25,7 @@ import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +40,7 @@ class Fault:
     file: str
     find: str
     replace: str
-    tests: str  # arguments for pytest: the tests that should fail; or the reason why none can
+    tests: str  # for pytest, as in a shell: the tests that should fail; or the reason why none can
 
     def put_into(self, root: Path) -> None:
         """Make the fault in a copy of the project. Raises ValueError unless its text is there once."""
@@ -85,7 +86,8 @@ def run_tests(tests: str, cache: Path, fault: Fault | None = None) -> int | None
         fault.put_into(root)
         if fault.file.startswith("kernels/"):
             cache = root / "cache"  # what is compiled from a fault is kept for nobody else
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *shlex.split(tests)]
+    arguments = [one for word in shlex.split(tests) for one in glob(word, root_dir=root) or [word]]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
     environment = os.environ | {
         "NUMBA_CACHE_DIR": str(cache),
         "PYTHONDONTWRITEBYTECODE": "1",
