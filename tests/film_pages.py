@@ -19,12 +19,7 @@ from selenium.webdriver.common.by import By  # noqa: E402
 
 # The first of these that is there is taken. A headless shell is the same browser without its
 # windows, and shows a page in less time.
-BROWSERS = (
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-)
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 DRIVER = shutil.which("chromedriver")
 needs_chrome = pytest.mark.skipif(

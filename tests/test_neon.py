@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from pathlib import Path
 
 import numba
@@ -56,7 +55,6 @@ def show():
         """The product of a layer without what comes before it, which takes as long again to compile."""
         product(a, a.shape[1], 1, a.shape[1], x, out, False)
 
-    sys.modules["scipy.linalg"] = None  # which numba loads if it is there, and nothing here needs
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     loops = innermost_loops(assembly(of_rows, (numba.float32[:, ::1],) * 3))

@@ -53,8 +53,6 @@ def test_exp_fades_to_0_and_keeps_nan():
 # --- parts of vectors ---------------------------------------------------------------------------------
 
 PARTS = """
-import sys
-sys.modules["scipy"] = None  # which numba loads if it is there, and nothing here needs
 import numpy as np
 from autollm.kernels.pointwise import add_forward
 from autollm.kernels.simd import LANES
