@@ -102,7 +102,7 @@ class Suite:
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         if session.items and not session.config.option.collectonly:
             reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
-            seconds = probe.SECONDS if self.pace is FULL else 0.3
+            seconds = probe.SECONDS if self.pace is FULL else 0.05
             reporter.write_line(f"looking for {seconds:g} s how quiet this machine is")
             self.probe = probe.probe(seconds)
             reporter.write_line(self.probe["told"])

@@ -56,7 +56,7 @@ def store(vector, array, i):
 def store_first(vector, array, i, n):
     """Write the first n >= 1 lanes (LANES at most) from offset i on. Nothing else is written."""
     n = min(n, LANES)
-    array.reshape(-1)[i : i + n] = np.broadcast_to(vector, LANES)[:n]
+    array.reshape(-1)[i : i + n] = vector[:n] if np.ndim(vector) else vector
 
 
 @helper

@@ -33,6 +33,8 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # What moves is drawn for every step on its way. Tests of motion ask for it.
+    "--force-prefers-reduced-motion",
     # Every page that is opened would get processes and frames of its own, which takes longer than to show it.
     "--disable-site-isolation-trials",
     "--disable-features=IsolateOrigins,site-per-process,RenderDocument",

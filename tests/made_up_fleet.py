@@ -9,13 +9,20 @@ import signal
 import subprocess
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 
+import pytest
 from commands import Running, python
 from made_up_results import content
 
 ROOT = Path(__file__).parent.parent
+
+# Whoever collects the tests need not import them, which takes half a second.
+needs_fleet = pytest.mark.skipif(
+    not all(map(find_spec, ("distributed", "asyncssh"))), reason="the fleet extra is not installed"
+)
 
 # Stands for pytest on the hosts. What it does depends on the label of the host.
 SUITE = """

@@ -15,10 +15,8 @@ from types import SimpleNamespace
 
 import pytest
 from commands import python
-from made_up_fleet import begin, end, have_ended, interrupt_fleet, run_fleet, wait_for_workers
+from made_up_fleet import begin, end, have_ended, interrupt_fleet, needs_fleet, run_fleet, wait_for_workers
 from made_up_results import content
-
-pytest.importorskip("distributed", reason="the fleet extra is not installed")
 
 from autollm import cli
 from autollm.errors import InputError
@@ -28,6 +26,7 @@ from benchmarks.fleet import __main__ as command
 from benchmarks.fleet import on_host
 
 ROOT = Path(__file__).parent.parent
+pytestmark = needs_fleet
 
 
 # A scheduler and workers, in a session of their own, of a process that has imported Dask for them all.

@@ -5,21 +5,22 @@ from __future__ import annotations
 import io
 import json
 import signal
+import sys
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-pytest.importorskip("distributed", reason="the fleet extra is not installed")
-
+from made_up_fleet import needs_fleet
 from made_up_results import content, write
 
 from autollm import cli
 from autollm.errors import InputError
 from benchmarks.fleet import __main__ as command
 from benchmarks.fleet import by_ssh, on_host
+
+pytestmark = needs_fleet
 
 EPYC, M5 = command.Host("epyc", "tcp://10.0.0.1:1"), command.Host("m5", "tcp://10.0.0.2:2")
 
@@ -138,8 +139,6 @@ def test_ctrl_c_stops_what_still_runs(no_signal, monkeypatch):
 
 def test_workers_of_this_machine_leave_ctrl_c_to_the_command(monkeypatch):
     """They inherit what is set while they are started; a terminal's Ctrl-C may come to them first."""
-    import distributed
-
     during = []
 
     def start(**_):
@@ -147,8 +146,8 @@ def test_workers_of_this_machine_leave_ctrl_c_to_the_command(monkeypatch):
         return nullcontext("tcp://127.0.0.1:1")
 
     client = SimpleNamespace(wait_for_workers=lambda *_, **__: None)
-    monkeypatch.setattr(distributed, "LocalCluster", start)
-    monkeypatch.setattr(distributed, "Client", lambda *_, **__: nullcontext(client))
+    dask = SimpleNamespace(LocalCluster=start, Client=lambda *_, **__: nullcontext(client))
+    monkeypatch.setitem(sys.modules, "distributed", dask)
     before = signal.getsignal(signal.SIGINT)
     with command.cluster(command.build_parser().parse_args(["--local", "1"]), []):
         assert during == [signal.SIG_IGN]

@@ -7,16 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_up_fleet import begin, end, have_ended, interrupt_fleet, run_fleet
-
-pytest.importorskip("distributed", reason="the fleet extra is not installed")
-pytest.importorskip("asyncssh", reason="the fleet extra is not installed")
+from made_up_fleet import begin, end, have_ended, interrupt_fleet, needs_fleet, run_fleet
 
 from autollm.errors import InputError
 from benchmarks.compare.runs import load
 from benchmarks.fleet import by_ssh
 
 SERVERS = str(Path(__file__).with_name("ssh_servers.py"))
+pytestmark = needs_fleet
 in_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 

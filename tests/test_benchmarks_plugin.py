@@ -112,7 +112,7 @@ def test_rows_are_taken_in_turn_and_all_are_to_be_done():
     assert [item.name for item in items] == ["a", "b", "a", "b"] and suite.to_do == 4
 
 
-@pytest.mark.parametrize(("smoke", "seconds"), [(False, 10.0), (True, 0.3)])
+@pytest.mark.parametrize(("smoke", "seconds"), [(False, 10.0), (True, 0.05)])
 def test_the_machine_is_looked_at_before_anything_is_measured(monkeypatch, smoke, seconds):
     looked, said = [], []
     monkeypatch.setattr(plugin.probe, "probe", lambda how_long: looked.append(how_long) or {"told": "quiet"})

@@ -75,7 +75,6 @@ def test_eight_words_are_dreamed_by_dice_of_their_own(opened):
     """The same dice at the start, at a moment and in the end; other ones when they are asked for."""
     film = opened.film
     moments = moments_of(film)
-    opened.media(prefers_reduced_motion="reduce")  # words are there at once
     opened.run("show(arguments[0])", moments[1])
     for dice in (1, 2):
         for column, moment in zip(("dream-start", "dream-now", "dream-end"), moments, strict=True):

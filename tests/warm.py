@@ -141,6 +141,7 @@ def run(request: dict[str, Any], descriptors: list[int]) -> int:
     os.environ.update(request["env"])
     sys.path[:] = [request["cwd"], *python_path(), *PATH]
     importlib.invalidate_caches()
+    tempfile.tempdir = None  # the environment may name another folder
     if "numba" in sys.modules:
         sys.modules["numba"].config.reload_config()
     try:

