@@ -94,6 +94,14 @@ def test_a_difference_well_above_the_noise_is_found(ratio, spread):
     assert SLOWER not in found
 
 
+@pytest.mark.parametrize(("visits", "median"), [([9.0, 1.0, 4.0], 4.0), ([9.0, 1.0, 4.0, 2.0], 3.0)])
+def test_the_ratio_is_that_of_the_medians(visits, median):
+    one, other = (Series("steps/s", np.array(some)[:, None], {}) for some in ([2.0, 2.0], visits))
+    found = verdict(one, other)
+    assert found.ratio == median / 2
+    assert (found.low, found.high) == (0.5, 4.5), "where three or four draws may all be the same"
+
+
 def test_noise_widens_the_interval_until_nothing_is_shown():
     found = verdict(series(1000.0, 1, spread=0.5), series(1100.0, 2, spread=0.5))
     assert found.word == SAME
