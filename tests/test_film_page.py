@@ -70,10 +70,10 @@ def test_what_was_trained_is_said_in_words(chrome, tmp_path, bag):
 def test_it_plays_moment_by_moment_and_pauses(opened):
     opened["play"].click()
     assert opened["play"].text == "Pause"
-    opened.wait(lambda: opened.moment() >= 2)
+    opened.wait(lambda: opened.moment() >= 1)
     opened["play"].click()
     assert opened["play"].text == "Play"
-    assert 2 <= opened.moment() < len(opened.film["steps"]) - 1
+    assert 1 <= opened.moment() < len(opened.film["steps"]) - 1
 
 
 def test_keys_move_it(opened):
