@@ -76,7 +76,7 @@ def entries(text: str, column: int | None, lenient: bool = False) -> tuple[list[
     if column is None and (words := _json_list(text)) is not None:
         return list(enumerate(words, 1)), ["read as a JSON list"]
     lines, remarks = _without_comments(lines_of(text))
-    filled = [line.strip() for line in lines if line.strip()]
+    filled = [line for line in map(str.strip, lines) if line]
     in_tabs = 2 * sum("\t" in line for line in filled) > len(filled)
     if column or in_tabs:
         separator = "\t" if in_tabs else ","
@@ -105,8 +105,10 @@ def _json_list(text: str) -> list[str] | None:
 def _without_comments(lines: list[str]) -> tuple[list[str], list[str]]:
     """The lines, those that are comments emptied, and a remark if there are some."""
     first = next((line for line in lines if line.strip()), "")
+    if not first.startswith("#"):
+        return lines, []
     count = sum(line.startswith("#") for line in lines)
-    if not first.startswith("#") or 2 * count > sum(bool(line.strip()) for line in lines):
+    if 2 * count > sum(bool(line.strip()) for line in lines):
         return lines, []
     kept = ["" if line.startswith("#") else line for line in lines]
     return kept, [f"{count} lines that begin with # left out as comments"]
