@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import tempfile
+import time
 import zipfile
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -70,6 +71,14 @@ def fleet(tmp_path):
         end(cluster)
 
 
+def assert_nothing_is_left(folder):
+    """None of a run's files, which a supervisor removes after the run has ended."""
+    deadline = time.monotonic() + 20
+    while (left := [one for one in folder.glob("autollm-*") if one.is_dir()]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert left == []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_every_host_once_and_those_that_fail_by_label(fleet, tmp_path):
     labels = ["alpha", "beta", "gamma", "delta", "epsilon"]
@@ -93,6 +102,7 @@ def test_every_host_once_and_those_that_fail_by_label(fleet, tmp_path):
     assert sorted(label for label, _, _ in log) == sorted(labels), "each once"
     assert all("-k a or b" in arguments and "--benchmark " in arguments for _, _, arguments in log)
     assert have_ended(int(pid) for _, pid, _ in log), "a run ends with its worker"
+    assert_nothing_is_left(tmp_path)
     for file in (tmp_path / "results").iterdir():
         assert os.uname().nodename not in file.read_text()
 

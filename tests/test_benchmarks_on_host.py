@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,11 +31,12 @@ sys.exit(int(sys.argv[-1]))
 
 
 @pytest.fixture
-def worker(monkeypatch):
+def worker(monkeypatch, tmp_path):
     """A worker of Dask on this host, whose task is called `mine`."""
     found = SimpleNamespace(get_current_task=lambda: "mine")
     monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(get_worker=lambda: found))
     monkeypatch.setattr(on_host, "identify", lambda: ("key-of-a-test", "label"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return found
 
 
@@ -89,19 +91,26 @@ def test_a_run_is_stopped_by_its_own_task_alone():
 @pytest.mark.parametrize(
     ("code", "status"), [("pass", 0), ("raise SystemExit(7)", 7), ("os.kill(os.getpid(), 9)", 137)]
 )
-def test_a_supervisor_ends_as_its_command_does(code, status):
-    command = [sys.executable, "-c", on_host.SUPERVISOR, sys.executable, "-S", "-c", f"import os; {code}"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+def test_a_supervisor_ends_as_its_command_does(tmp_path, code, status):
+    with supervise(tmp_path, f"import os; {code}") as process:
         assert process.wait(60) == status
+    assert tmp_path.exists(), "it is the worker's"
 
 
-def test_a_supervisor_ends_its_command_when_nobody_holds_its_input():
-    """With all that the command has started."""
+def supervise(folder, code, **streams):
+    command = [sys.executable, "-c", on_host.SUPERVISOR, str(folder), sys.executable, "-S", "-c", code]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, **streams)
+
+
+def test_a_supervisor_ends_its_command_when_nobody_holds_its_input(tmp_path):
+    """With all that the command has started, and what it has written."""
     code = (
         "import subprocess; one = subprocess.Popen(['sleep', '600']); print(one.pid, flush=True); one.wait()"
     )
-    command = [sys.executable, "-c", on_host.SUPERVISOR, sys.executable, "-S", "-c", code]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "file").touch()
+    with supervise(run, code, stdout=subprocess.PIPE) as process:
         child = int(process.stdout.readline())
         process.stdin.close()
         assert process.wait(60) == 137
@@ -109,6 +118,7 @@ def test_a_supervisor_ends_its_command_when_nobody_holds_its_input():
         if not ended:
             os.kill(child, signal.SIGKILL)
         assert ended and process.stdout.read() == b"", "nobody is left who holds it"
+    assert tmp_path.exists() and not run.exists()
 
 
 @pytest.mark.parametrize(

@@ -22,16 +22,22 @@ from typing import Any
 
 LABEL = "AUTOLLM_MACHINE"  # an environment variable of a worker: what to call its host
 
-# Runs a command in a group of its own, and ends the group when standard input does: when the worker has died.
+# Runs a command in a group of its own. When standard input ends, the worker has died: then the group is
+# ended, and the folder of the run removed, which nobody else would do.
 SUPERVISOR = """
-import os, signal, subprocess, sys, threading
-child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+import os, shutil, signal, subprocess, sys, threading
+folder, *command = sys.argv[1:]
+child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+alone = threading.Event()
 def watch():
     sys.stdin.buffer.read()
     if child.poll() is None:
+        alone.set()
         os.killpg(child.pid, signal.SIGKILL)
 threading.Thread(target=watch, daemon=True).start()
 status = child.wait()
+if alone.is_set():
+    shutil.rmtree(folder, ignore_errors=True)
 sys.stdout.flush()
 os._exit(status if status >= 0 else 128 - status)
 """
@@ -74,8 +80,9 @@ def run_suite(sources: bytes, label: str, options: Sequence[str]) -> tuple[bytes
     with only_one(key), tempfile.TemporaryDirectory(prefix="autollm-") as folder:
         zipfile.ZipFile(io.BytesIO(sources)).extractall(folder)
         results = Path(folder, "results.json")
-        command = [sys.executable, "-c", SUPERVISOR, sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-        command += ["--benchmark", f"--benchmark-json={results}", f"--machine-label={label}", *options]
+        command = [sys.executable, "-c", SUPERVISOR, folder, sys.executable, "-m", "pytest"]
+        command += ["-p", "no:cacheprovider", "--benchmark", f"--benchmark-json={results}"]
+        command += [f"--machine-label={label}", *options]
         with subprocess.Popen(
             command,
             cwd=folder,
