@@ -9,6 +9,7 @@ import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unicodedata import category
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from autollm.errors import InputError
 from autollm.learning import words as words_module
-from autollm.learning.alphabet import END, Alphabet
+from autollm.learning.alphabet import END, FORBIDDEN, Alphabet
 from autollm.learning.batches import batches
 from autollm.learning.examples import PADDING, Examples, make_sequences, make_windows
 from autollm.learning.words import read_words
@@ -210,6 +211,15 @@ def test_a_list_may_have_so_many_bytes_and_no_more(tmp_path, monkeypatch, source
         else:
             with pytest.raises(InputError, match="the most that a word list may have"):
                 read_words(path)
+
+
+def test_an_alphabet_has_every_character_but_controls_and_halves():
+    for character in map(chr, range(2**16)):  # where all of them are
+        refused = category(character) in ("Cc", "Cs")
+        assert bool(FORBIDDEN.search(character)) == refused, repr(character)
+    for character in "\x7f\ud800":
+        with pytest.raises(InputError, match="no control characters and no halves"):
+            Alphabet(character)
 
 
 def test_of_a_large_alphabet_a_message_has_the_beginning():

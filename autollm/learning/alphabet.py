@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from unicodedata import category
@@ -11,6 +12,7 @@ from autollm.errors import InputError
 END = 0
 FIRST_STAND_IN, LAST_STAND_IN = "\U000f0000", "\U000ffffd"  # private characters: no text gives them a meaning
 JOINER = "\u200d"
+FORBIDDEN = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # Unicode's categories Cc and Cs, for good
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Alphabet:
             list(several) != sorted(set(several))
         ):
             raise InputError("the graphemes of an alphabet are strings of several characters, in order")
-        if any(category(character) in ("Cc", "Cs") for character in characters + "".join(several)):
+        if FORBIDDEN.search(characters + "".join(several)):
             raise InputError("an alphabet has no control characters and no halves of characters")
         if not characters.endswith("".join(self._stand_ins.values())):
             raise InputError("an alphabet has one private character for each of its graphemes")
