@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import gc
 import os
 import signal
 
@@ -26,6 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=[HealthCheck.too_slow],
     )
     settings.load_profile("autollm")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what has been imported stays: the collector need not look at all of it each time
 
 
 @pytest.fixture(autouse=True, scope="session")
