@@ -29,10 +29,6 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("autollm")
 
 
-def pytest_collection_finish() -> None:
-    gc.freeze()  # what has been imported stays: the collector need not look at all of it each time
-
-
 @pytest.fixture(autouse=True, scope="session")
 def _signals_as_in_a_terminal():
     """What starts the tests may ignore Ctrl-C (`nohup`, `&`), and its children would inherit that."""
@@ -40,6 +36,12 @@ def _signals_as_in_a_terminal():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _what_has_been_imported_stays():
+    """The collector of garbage need not look at all of it each time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
