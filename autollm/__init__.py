@@ -82,5 +82,6 @@ def __dir__() -> list[str]:
 
 if interrupts.is_command():
     interrupts.interrupts.install()  # from here on, so that also while numba is imported Ctrl-C is one line
-    # As if there were no SciPy: numba would take 0.15 s to load its linear algebra, which no kernel uses.
-    sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
+    # As if these were not there: numba would take 0.2 s to load them for what no kernel uses.
+    for name in ("scipy", "coverage", "cffi"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
