@@ -21,6 +21,7 @@ from selenium.webdriver.common.by import By  # noqa: E402
 # windows, and shows a page in less time.
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+IS_SHELL = bool(BROWSER) and BROWSER.endswith("headless-shell")
 DRIVER = shutil.which("chromedriver")
 needs_chrome = pytest.mark.skipif(
     not (BROWSER and DRIVER), reason="no Chromium with its chromedriver is installed"
@@ -39,6 +40,8 @@ ARGUMENTS = [
     "--disable-site-isolation-trials",
     "--disable-features=IsolateOrigins,site-per-process,RenderDocument",
 ]
+# Of a headless shell alone: it draws only when it is asked to (Page.frame), and takes a quarter less time.
+WHEN_ASKED = ["--enable-begin-frame-control", "--run-all-compositor-stages-before-draw"]
 PATIENCE = 60  # seconds, after which what a page should do has failed
 
 
@@ -46,9 +49,9 @@ def start(profile):
     """A browser that keeps what it is told in a folder."""
     options = ChromeOptions()
     options.binary_location = BROWSER
-    if BROWSER.endswith("headless-shell"):
+    if IS_SHELL:
         options.set_capability("browserName", "chrome-headless-shell")
-    for argument in [*ARGUMENTS, f"--user-data-dir={profile}"]:
+    for argument in [*ARGUMENTS, *(WHEN_ASKED if IS_SHELL else []), f"--user-data-dir={profile}"]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return Chrome(options=options, service=Service(DRIVER))
@@ -90,11 +93,20 @@ class Page:
     def moment(self):
         return self.run("return Number(byId('time').value)")
 
+    def frame(self):
+        """Wait until it has been drawn once more: before that nothing moves, and nothing knows its width."""
+        if IS_SHELL:
+            self.chrome.execute_cdp_cmd("HeadlessExperimental.beginFrame", {"noDisplayUpdates": True})
+        else:
+            self.chrome.execute_async_script(
+                "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
+            )
+
     def wait(self, condition):
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, self.errors()
-            time.sleep(0.02)
+            self.frame()
 
     def errors(self):
         return [entry["message"] for entry in self.chrome.get_log("browser")]

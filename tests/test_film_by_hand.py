@@ -115,6 +115,7 @@ def test_everything_that_is_used_has_a_name(opened):
 
 def test_what_classes_look_like(opened):
     """What has not come yet is not seen; what is new, followed or right has a frame; signs have colours."""
+    opened.frame()
     opened.run("show(9); byId('less').click()")
     style = """
     const look = (selector) => getComputedStyle(document.querySelector(selector));

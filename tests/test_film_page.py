@@ -130,6 +130,7 @@ def test_typing_changes_the_bars_and_what_is_dreamed(opened):
 
 
 def test_it_babbles_first_and_knows_more_in_the_end(opened):
+    opened.frame()
     opened.run("show(LAST)")
     assert opened["dream-now"].text == opened["dream-end"].text != opened["dream-start"].text
     assert (
@@ -153,6 +154,7 @@ def test_less_motion_if_that_is_wanted(opened):
 
 def test_nothing_scrolls_sideways(chrome, tmp_path):
     page = Page(chrome, tmp_path, filmed(steps=200)[0])  # with codes as long as they are when nobody asks
+    page.frame()
     page.run("byId('teacher').open = true; show(LAST)")
     sticking_out = """return Array.from(document.querySelectorAll('main *:not(svg *), nav *'))
         .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
@@ -248,6 +250,7 @@ return [...columns, seen('answer-likeliest')];
 def test_another_model_shows_its_answers(chrome, tmp_path, model, sizes, held_out):
     film, _ = filmed(model=model, steps=300, held_out=held_out, **sizes)
     opened = Page(chrome, tmp_path, film)
+    opened.frame()
     opened.run("show(LAST)")
     assert not opened["blame"].is_displayed() and not opened["guess"].is_displayed()
     assert opened["too-large"].is_displayed() == (model == "bag")
