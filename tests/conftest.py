@@ -38,9 +38,9 @@ def _signals_as_in_a_terminal():
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _what_has_been_imported_stays():
-    """The collector of garbage need not look at all of it each time."""
+    """The collector of garbage need not look at all of it each time; files of tests import more and more."""
     gc.freeze()
 
 
