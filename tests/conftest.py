@@ -40,8 +40,9 @@ def _signals_as_in_a_terminal():
 
 @pytest.fixture(autouse=True, scope="module")
 def _what_has_been_imported_stays():
-    """The collector of garbage need not look at all of it each time; files of tests import more and more."""
+    """The collector of garbage need not look at all of it, nor often; files of tests import more and more."""
     gc.freeze()
+    gc.set_threshold(20_000)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -83,12 +84,13 @@ class Page:
 
     def give(self, **values):
         """Have controls hold these values, as if a user had chosen or typed them, and was still there."""
-        script = """const one = document.getElementById(arguments[0].replace('_', '-'));
-            one.value = arguments[1];
-            const kinds = one.tagName === 'SELECT' ? ['input', 'change'] : ['input'];
-            for (const kind of kinds) one.dispatchEvent(new Event(kind, { bubbles: true }));"""
-        for name, value in values.items():
-            self.run(script, name, value)
+        script = """for (const [name, value] of arguments[0]) {
+              const one = byId(name);
+              one.value = value;
+              const kinds = one.tagName === 'SELECT' ? ['input', 'change'] : ['input'];
+              for (const kind of kinds) one.dispatchEvent(new Event(kind, { bubbles: true }));
+            }"""
+        self.run(script, [[name.replace("_", "-"), value] for name, value in values.items()])
 
     def moment(self):
         return self.run("return Number(byId('time').value)")
@@ -123,8 +125,12 @@ class Part:
         script = "const part = byId(arguments[0]); return part.checkVisibility() ? part.innerText.trim() : ''"
         return self.page.run(script, self.name)
 
+    @cached_property
+    def element(self):
+        return self.page.chrome.find_element(By.ID, self.name)
+
     def __getattr__(self, name):
-        return getattr(self.page.chrome.find_element(By.ID, self.name), name)
+        return getattr(self.element, name)
 
 
 def moments_of(film):

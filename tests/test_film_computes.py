@@ -47,28 +47,30 @@ class Dice:
 
 def test_chances_are_those_of_python(opened):
     context = opened.film["context"]
+    script = "return arguments[1].map((tokens) => chancesOf(bagAt(arguments[0]), tokens))"
     for moment in moments_of(opened.film):
         model, alphabet = model_at(opened.film, moment)
-        for beginning in ["a", "em", "emm", "sophi", "zzz"]:
-            tokens = alphabet.encode(beginning)
+        beginnings = [alphabet.encode(beginning) for beginning in ["a", "em", "emm", "sophi", "zzz"]]
+        for tokens, chances in zip(beginnings, opened.run(script, moment, beginnings), strict=True):
             row = np.array([([0] * context + tokens)[-context:]], np.int32)
             scores = model(row).v[0].astype(np.float64)
             expected = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
-            chances = opened.run("return chancesOf(bagAt(arguments[0]), arguments[1])", moment, tokens)
             np.testing.assert_allclose(chances, expected, atol=1e-4)
 
 
 def test_words_dreamed_are_those_of_python(opened):
     film = opened.film
-    script = "return dreamed(bagAt(arguments[0]), arguments[1], dice(arguments[2]))"
+    script = "return arguments[1].map(([seed, tokens]) => dreamed(bagAt(arguments[0]), tokens, dice(seed)))"
     for moment in moments_of(film):
         model, alphabet = model_at(film, moment)
-        for seed in range(5):
-            for prefix in ("", "ma"):
-                words = dream(
-                    model, alphabet, film["context"], 1, Dice(seed), longest=film["longest"], prefix=prefix
-                )
-                assert opened.run(script, moment, alphabet.encode(prefix), seed) == words[0]
+        asked = [(seed, prefix) for seed in range(5) for prefix in ("", "ma")]
+        words = [
+            dream(model, alphabet, film["context"], 1, Dice(seed), longest=film["longest"], prefix=prefix)[0]
+            for seed, prefix in asked
+        ]
+        assert (
+            opened.run(script, moment, [[seed, alphabet.encode(prefix)] for seed, prefix in asked]) == words
+        )
 
 
 def test_eight_words_are_dreamed_by_dice_of_their_own(opened):
