@@ -77,13 +77,14 @@ def test_ci_runs_the_readmes_commands():
 
 
 def run_pytest(*arguments, **where):
-    return python("-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, warm="pytest", **where)
+    options = "-q", "--tb=line", "-p", "no:cacheprovider"
+    return python("-m", "pytest", *options, *arguments, warm="pytest", **where)
 
 
 def test_the_primitive_of_contributing_works(tmp_path):
     """Follow CONTRIBUTING in a copy of the sources, and run the tests it promises for `sine`."""
     for folder in ("autollm", "kernels", "data", "tests"):
-        ignore = shutil.ignore_patterns("__pycache__")
+        ignore = shutil.ignore_patterns("kernels-*")  # compiled ones; bytecode is as good in the copy
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignore)
     package = tmp_path / "package" / "autollm"
     package.parent.mkdir()
