@@ -19,12 +19,14 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba import config
 from numba.core.caching import IndexDataCacheFile
+from numba.core.runtime import rtsys
 
 
 def _digest() -> str:
@@ -98,12 +100,20 @@ def _is_whole(path: str) -> bool:
     return hashlib.sha256(content[:-32]).digest() == content[-32:]
 
 
-def check_files(dispatcher: Any) -> None:
-    """Have numba look at the digests of a kernel's files."""
+def adapt_cache(dispatcher: Any) -> None:
+    """Have numba look at the digests of a kernel's files, and load it without what only compiling needs."""
     cache = dispatcher._cache
     cache._cache_file = CheckedFiles(
         cache.cache_path, cache._impl.filename_base, cache._impl.locator.get_source_stamp()
     )
+    cache.load_overload = partial(_load, cache)
+
+
+def _load(cache: Any, signature: Any, target: Any) -> Any:
+    """numba's `load_overload` without making every function known that numba compiles, which takes 0.1 s."""
+    rtsys.initialize(target)  # what machine code may refer to
+    with cache._guard_against_spurious_io_errors():
+        return cache._load_overload(signature, target)
 
 
 def is_empty_cache() -> bool:

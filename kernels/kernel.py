@@ -17,7 +17,7 @@ from numba.extending import register_jitable
 
 from autollm.kernels import builtin
 from autollm.kernels.arguments import Argument, check_types, parse, with_check
-from autollm.kernels.cache import CACHE_FOLDER, check_files, compile_or_load, numba_cache_in
+from autollm.kernels.cache import CACHE_FOLDER, adapt_cache, compile_or_load, numba_cache_in
 from autollm.kernels.errors import IdError
 
 # Sums may be regrouped and products fused, which vector units need; NaN and infinity stay what they
@@ -44,7 +44,7 @@ def kernel(layout: str) -> Callable[[Callable[..., Any]], Any]:
                 cache=CACHE_FOLDER is not None, pipeline_class=builtin.KernelCompiler, **OPTIONS
             )(function)
         if CACHE_FOLDER:
-            check_files(dispatcher)
+            adapt_cache(dispatcher)
 
         # numba calls this when no compiled version fits the arguments,
         def compile_declared(*given: Any) -> Any:

@@ -96,12 +96,22 @@ import numpy as np
 
 @kernel("x (N)")
 def double(x):
+    if x[0] < 0:
+        raise ValueError("below 0")
     for i in range(x.size):
         x[i] = twice(x[i])
 
 x = np.ones(3, np.float32)
 double(x)
 print(x[0], report.compiled, report.loaded)
+"""
+LOADED = """
+import sys
+from mykernels import user
+try:
+    user.double(-user.x)
+except ValueError as error:
+    print(error, "numba.np.linalg" in sys.modules)
 """
 HELP = """
 from mykernels.kernel import helper
@@ -138,7 +148,8 @@ def test_what_is_compiled_is_kept_until_it_is_made_from_something_else(package):
         assert run(package, **settings).stdout == "2.0 1 0\n"
     for settings in ({}, {"NUMBA_BOUNDSCHECK": "1"}):
         assert run(package, **settings).stdout == "2.0 0 1\n"
-    assert run(package, start=fresh_python).stdout == "2.0 0 1\n", "wherever its memory lies"
+    loaded = run(package, "-c", LOADED, start=fresh_python).stdout
+    assert loaded == "2.0 0 1\nbelow 0 False\n", "wherever its memory lies, and without what compiles"
     (package / "help.py").write_text(HELP.format(factor=3.0))  # of another length: Python sees it at once
     assert run(package).stdout == "3.0 1 0\n", "a helper in another file was edited"
     for kind in ("nbi", "nbc"):
