@@ -17,14 +17,14 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba import config
+from numba import config, njit
 from numba.core.caching import IndexDataCacheFile
 from numba.core.runtime import rtsys
 
@@ -100,15 +100,6 @@ def _is_whole(path: str) -> bool:
     return hashlib.sha256(content[:-32]).digest() == content[-32:]
 
 
-def adapt_cache(dispatcher: Any) -> None:
-    """Have numba look at the digests of a kernel's files, and load it without what only compiling needs."""
-    cache = dispatcher._cache
-    cache._cache_file = CheckedFiles(
-        cache.cache_path, cache._impl.filename_base, cache._impl.locator.get_source_stamp()
-    )
-    cache.load_overload = partial(_load, cache)
-
-
 def _load(cache: Any, signature: Any, target: Any) -> Any:
     """numba's `load_overload` without making every function known that numba compiles, which takes 0.1 s."""
     rtsys.initialize(target)  # what machine code may refer to
@@ -121,18 +112,25 @@ def is_empty_cache() -> bool:
     return CACHE_FOLDER is not None and not any(Path(CACHE_FOLDER).rglob("*.nbi"))
 
 
-@contextmanager
-def numba_cache_in(folder: str | None) -> Iterator[None]:
-    """numba fixes a function's cache folder when it is decorated; put ours there, then restore."""
+CACHE_FOLDER = None if config.DISABLE_JIT else _cache_folder()
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """numba's dispatcher of a function, whose machine code is kept. It is compiled, or loaded, when it is
+    called."""
     previous = config.CACHE_DIR
-    config.CACHE_DIR = folder or previous
+    config.CACHE_DIR = CACHE_FOLDER or previous  # which numba reads now
     try:
-        yield
+        dispatcher = njit(cache=CACHE_FOLDER is not None, **options)(function)
     finally:
         config.CACHE_DIR = previous
-
-
-CACHE_FOLDER = None if config.DISABLE_JIT else _cache_folder()
+    if CACHE_FOLDER:
+        cache = dispatcher._cache
+        cache._cache_file = CheckedFiles(
+            cache.cache_path, cache._impl.filename_base, cache._impl.locator.get_source_stamp()
+        )
+        cache.load_overload = partial(_load, cache)
+    return dispatcher
 
 
 class Report:

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import config, njit
+from numba import config
 from numba.extending import register_jitable
 
 from autollm.kernels import builtin
 from autollm.kernels.arguments import Argument, check_types, parse, with_check
-from autollm.kernels.cache import CACHE_FOLDER, adapt_cache, compile_or_load, numba_cache_in
+from autollm.kernels.cache import compile_or_load, compiled
 from autollm.kernels.errors import IdError
 
 # Sums may be regrouped and products fused, which vector units need; NaN and infinity stay what they
@@ -39,12 +39,7 @@ def kernel(layout: str) -> Callable[[Callable[..., Any]], Any]:
         arguments = parse(layout, function)
         if config.DISABLE_JIT:
             return _plain(function, arguments)
-        with numba_cache_in(CACHE_FOLDER):
-            dispatcher = njit(
-                cache=CACHE_FOLDER is not None, pipeline_class=builtin.KernelCompiler, **OPTIONS
-            )(function)
-        if CACHE_FOLDER:
-            adapt_cache(dispatcher)
+        dispatcher = compiled(function, pipeline_class=builtin.KernelCompiler, **OPTIONS)
 
         # numba calls this when no compiled version fits the arguments,
         def compile_declared(*given: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ pytest.importorskip("pytest_benchmark", reason="the benchmark extra is not insta
 
 from made_up_results import series
 
+from autollm.kernels.cache import CACHE_FOLDER
 from benchmarks import calibrators, machine, noise, plugin, probe
 from benchmarks.compare.verdict import FASTER, verdict
 from benchmarks.copies import ONE_THREAD
@@ -343,6 +345,12 @@ def test_loops_beside_a_visit_count_what_their_turns_do():
     found = calibrators.beside(loops, 0.5, clock)
     assert found == {"a": pytest.approx(50_000.0), "b": pytest.approx(75_000.0)}
     assert clock.now == pytest.approx(1.05, abs=0.05), "each for as long as was asked"
+
+
+@pytest.mark.skipif(CACHE_FOLDER is None, reason="nothing that is compiled is kept")
+@pytest.mark.parametrize("loop", [calibrators.empty, calibrators.fma, calibrators.triad])
+def test_the_machine_code_of_a_loop_is_kept_with_that_of_kernels(loop):
+    assert Path(loop.stats.cache_path).parent == Path(CACHE_FOLDER)
 
 
 def test_what_it_costs_to_call_a_loop_hardly_counts():
