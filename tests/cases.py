@@ -148,6 +148,24 @@ def plain_python(dtype):
         yield
 
 
+@contextmanager
+def margins_kept():
+    """Cut all arrays that bricks write to from the middle of larger ones, whose margins must not change."""
+    margin, sentinel, made = 64, np.float32(123.25), []
+
+    def empty(shape):
+        size = int(np.prod(shape))
+        whole = np.full(size + 2 * margin, sentinel, np.float32)
+        made.append(whole)
+        return whole[margin : margin + size].reshape(shape)
+
+    with mock.patch.object(buffers, "empty", empty):
+        yield
+    for whole in made:
+        assert (whole[:margin] == sentinel).all()
+        assert (whole[-margin:] == sentinel).all()
+
+
 libc = ctypes.CDLL(None) if os.name == "posix" else None
 
 
