@@ -236,11 +236,19 @@ def test_letters_of_several_characters_stay_whole(chrome, tmp_path, model):
     assert opened.errors() == []
 
 
-# What is seen of an answer: three columns of words, and what is likeliest.
-ANSWER = """
+# What is seen of every answer, at the last moment and at the second: three columns, and what is likeliest.
+ANSWERS = """
 const seen = (name) => byId(name).innerText.trim();
-const columns = ['start', 'now', 'end'].map((when) => seen(`answer-${when}`).split('\\n'));
-return [...columns, seen('answer-likeliest')];
+const look = (moment) => {
+  show(moment);
+  const columns = ['start', 'now', 'end'].map((when) => seen(`answer-${when}`).split('\\n'));
+  return [...columns, seen('answer-likeliest')];
+};
+return Array.from(byId('beginning').options, (option) => {
+  byId('beginning').value = option.value;
+  byId('beginning').dispatchEvent(new Event('change', { bubbles: true }));
+  return [look(LAST), look(1)];
+});
 """
 
 
@@ -254,18 +262,16 @@ def test_another_model_shows_its_answers(chrome, tmp_path, model, sizes, held_ou
     opened.run("show(LAST)")
     assert not opened["blame"].is_displayed() and not opened["guess"].is_displayed()
     assert opened["too-large"].is_displayed() == (model == "bag")
-    answers = film["seen"]["answers"]
-    for i, answer in enumerate(answers):
-        opened.give(beginning=i)
-        *columns, told = opened.run("show(LAST);" + ANSWER)
+    assert ("never seen" in opened["meaning"].text) == bool(held_out)
+    for answer, (last, second) in zip(film["seen"]["answers"], opened.run(ANSWERS), strict=True):
+        *columns, told = last
         assert columns == [answer["words"][moment] for moment in (0, -1, -1)]
         likeliest = ["the end of the word", *film["letters"].values()][
             answer["letters"][int(np.argmax(unpacked(answer["chances"][-1])))]
         ]
         assert told.startswith(f"Likeliest: {likeliest} ")
-        *columns, _ = opened.run("show(1);" + ANSWER)
+        *columns, _ = second
         assert columns == [answer["words"][moment] for moment in (0, 1, -1)]
-    assert ("never seen" in opened["meaning"].text) == bool(held_out)
     opened.resize(360)
     opened.wait(lambda: opened.run("return document.querySelector('#curve svg').clientWidth") < 360)
     assert opened.run("return document.documentElement.scrollWidth <= innerWidth")
