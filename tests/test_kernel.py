@@ -177,6 +177,12 @@ def test_what_is_left_of_a_file_after_a_crash_is_as_if_it_were_not_there(tmp_pat
         assert kept.load("signature") is None
 
 
+def test_numba_keeps_what_others_compile_where_it_did(monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "elsewhere")
+    cache.compiled(dispatcher_of(in_two_parts).py_func)
+    assert numba.config.CACHE_DIR == "elsewhere"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs owners and modes")
 def test_what_others_may_have_written_is_not_run(package):
     """It is compiled into the next place, and one warning says why."""
