@@ -136,7 +136,8 @@ def package(tmp_path):
 
 
 def run(package, *arguments, start=python, **environment):
-    env = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
+    # The processor is that which a warm process has been started for.
+    env = {key: value for key, value in os.environ.items() if not re.match("NUMBA_(?!CPU)", key)}
     env |= {"HOME": str(package.parent / "home"), "XDG_CACHE_HOME": ""} | environment
     return start(*(arguments or ("-m", "mykernels.user")), cwd=package.parent, env=env)
 
