@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from autollm.kernels.cache import compiled
+from autollm.kernels.cache import cached_njit
 from autollm.kernels.simd import LANES, load, multiply_add, store
 
 FMA_CHAIN = 8  # multiply-adds with each number that is loaded; more would wait for one another
@@ -23,12 +23,12 @@ Loop = tuple[Callable[[int], Any], float]  # makes so many turns; what one of th
 Clock = Callable[[], float]
 
 
-@compiled
+@cached_njit
 def empty(a: Any, b: Any, c: Any) -> None:
     """Three arrays in, as a typical kernel, and nothing to do."""
 
 
-@compiled
+@cached_njit
 def fma(x: Any, times: int) -> None:
     """Evaluate a polynomial with all coefficients alike by Horner's rule, at the FMA_SIZE numbers of x (a
     multiple of four vectors): enough independent chains of multiply-adds to keep the core busy."""
@@ -46,7 +46,7 @@ def fma(x: Any, times: int) -> None:
             store(s, x, i + 3 * LANES)
 
 
-@partial(compiled, fastmath={"contract"})
+@partial(cached_njit, fastmath={"contract"})
 def triad(a: Any, b: Any, c: Any, times: int) -> None:
     """a = b + 3 c, as in McCalpin's STREAM."""
     for _ in range(times):

@@ -115,9 +115,8 @@ def is_empty_cache() -> bool:
 CACHE_FOLDER = None if config.DISABLE_JIT else _cache_folder()
 
 
-def compiled(function: Callable[..., Any], **options: Any) -> Any:
-    """numba's dispatcher of a function, whose machine code is kept. It is compiled, or loaded, when it is
-    called."""
+def cached_njit(function: Callable[..., Any], **options: Any) -> Any:
+    """numba's `njit`, whose machine code is kept where that of all kernels is."""
     previous = config.CACHE_DIR
     config.CACHE_DIR = CACHE_FOLDER or previous  # which numba reads now
     try:

@@ -17,7 +17,7 @@ from numba.extending import register_jitable
 
 from autollm.kernels import builtin
 from autollm.kernels.arguments import Argument, check_types, parse, with_check
-from autollm.kernels.cache import compile_or_load, compiled
+from autollm.kernels.cache import cached_njit, compile_or_load
 from autollm.kernels.errors import IdError
 
 # Sums may be regrouped and products fused, which vector units need; NaN and infinity stay what they
@@ -39,7 +39,7 @@ def kernel(layout: str) -> Callable[[Callable[..., Any]], Any]:
         arguments = parse(layout, function)
         if config.DISABLE_JIT:
             return _plain(function, arguments)
-        dispatcher = compiled(function, pipeline_class=builtin.KernelCompiler, **OPTIONS)
+        dispatcher = cached_njit(function, pipeline_class=builtin.KernelCompiler, **OPTIONS)
 
         # numba calls this when no compiled version fits the arguments,
         def compile_declared(*given: Any) -> Any:

@@ -180,7 +180,7 @@ def test_what_is_left_of_a_file_after_a_crash_is_as_if_it_were_not_there(tmp_pat
 
 def test_numba_keeps_what_others_compile_where_it_did(monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", "elsewhere")
-    cache.compiled(dispatcher_of(in_two_parts).py_func)
+    cache.cached_njit(dispatcher_of(in_two_parts).py_func)
     assert numba.config.CACHE_DIR == "elsewhere"
 
 
