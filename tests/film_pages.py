@@ -50,9 +50,11 @@ def start(profile):
     """A browser that keeps what it is told in a folder."""
     options = ChromeOptions()
     options.binary_location = BROWSER
+    arguments = [*ARGUMENTS, f"--user-data-dir={profile}"]
     if IS_SHELL:
         options.set_capability("browserName", "chrome-headless-shell")
-    for argument in [*ARGUMENTS, *(WHEN_ASKED if IS_SHELL else []), f"--user-data-dir={profile}"]:
+        arguments += WHEN_ASKED
+    for argument in arguments:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return Chrome(options=options, service=Service(DRIVER))

@@ -68,9 +68,8 @@ def test_words_dreamed_are_those_of_python(opened):
             dream(model, alphabet, film["context"], 1, Dice(seed), longest=film["longest"], prefix=prefix)[0]
             for seed, prefix in asked
         ]
-        assert (
-            opened.run(script, moment, [[seed, alphabet.encode(prefix)] for seed, prefix in asked]) == words
-        )
+        in_tokens = [[seed, alphabet.encode(prefix)] for seed, prefix in asked]
+        assert opened.run(script, moment, in_tokens) == words
 
 
 def test_eight_words_are_dreamed_by_dice_of_their_own(opened):

@@ -144,9 +144,10 @@ def test_a_softmax_of_scores_that_are_all_very_low_or_very_high(name, height):
 
 
 @each_row
-@pytest.mark.parametrize("size", [1, 2, 6])
-def test_backward_runs_exactly_once_and_back_may_be_called_again(name, size):
-    case = Case.draw(ROWS[name], dict.fromkeys("BDHKTV", size), 0)
+@given(data=st.data())
+@settings(max_examples=10)
+def test_backward_runs_exactly_once_and_back_may_be_called_again(name, data):
+    case = data.draw(cases(name, 9))
     calls = []
 
     def count(key, kernel):
